@@ -1,0 +1,57 @@
+package cf
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// BlobKind is a store of bits-service.
+type BlobKind string
+
+// The stores.
+const (
+	BlobPackage   BlobKind = "packages"
+	BlobDroplet   BlobKind = "droplets"
+	BlobBuildpack BlobKind = "buildpacks"
+	BlobCache     BlobKind = "buildpack_cache"
+	BlobResource  BlobKind = "app_stash"
+)
+
+// Blob is a stored byte string. Its key is "<kind>/<sha256>" for content-addressed kinds.
+type Blob struct {
+	Key    string
+	SHA256 string
+	SHA1   string
+	Size   int64
+}
+
+// Resource is one file of an app as resource matching names it: SHA-1, size in bytes, and the client's path and mode.
+type Resource struct {
+	SHA1 string
+	Size int64
+	Path string
+	Mode string // octal text, such as "644"
+}
+
+// Blobs is the door to packages, droplets, buildpacks and build caches. Nothing is kept in memory; a Put is
+// durable and verified when it returns.
+type Blobs interface {
+	// Put stores r under its digest.
+	Put(ctx context.Context, kind BlobKind, r io.Reader) (Blob, error)
+	// PutNamed stores r under a name that is replaced by the next PutNamed: build caches.
+	PutNamed(ctx context.Context, kind BlobKind, name string, r io.Reader) (Blob, error)
+	// Open reads a blob; KindNotFound when it is not there. The caller closes it.
+	Open(ctx context.Context, key string) (io.ReadCloser, int64, error)
+	// Delete forgets a blob that nothing refers to any more; the bytes go after the grace period.
+	Delete(ctx context.Context, key string) error
+	// DeleteNamed removes the named blobs whose name begins with prefix.
+	DeleteNamed(ctx context.Context, kind BlobKind, prefix string) error
+	// Match returns those of the resources that are stored.
+	Match(ctx context.Context, rs []Resource) ([]Resource, error)
+	// Package makes a package zip of an uploaded zip (nil: none) and of matched resources, checks every entry
+	// (KindInvalid, code AppBitsUploadInvalid, for paths out, links out, devices), and keeps its files for matching.
+	Package(ctx context.Context, zip io.Reader, rs []Resource) (Blob, error)
+	// SignURL returns an absolute URL that reads the blob without a token until then.
+	SignURL(key string, expires time.Time) string
+}

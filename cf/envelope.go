@@ -1,0 +1,63 @@
+package cf
+
+import "time"
+
+// Envelope is one log line or metric, in the terms of loggregator v2. Exactly one of Log, Gauge, Counter, Timer is set.
+type Envelope struct {
+	Time       time.Time
+	SourceID   string // app guid, or the name of a platform part
+	InstanceID string
+	Tags       map[string]string // shared between envelopes: never changed after Emit
+	Log        *LogLine
+	Gauge      map[string]GaugeValue
+	Counter    *CounterValue
+	Timer      *TimerValue
+}
+
+// LogLine is one line of output without its newline.
+type LogLine struct {
+	Payload []byte
+	Err     bool // stderr
+}
+
+// GaugeValue is a number and its unit, such as percentage or bytes.
+type GaugeValue struct {
+	Unit  string
+	Value float64
+}
+
+// CounterValue is a counter's growth and sum.
+type CounterValue struct {
+	Name         string
+	Delta, Total uint64
+}
+
+// TimerValue is a span of time.
+type TimerValue struct {
+	Name        string
+	Start, Stop time.Time
+}
+
+// Logs is the door into the log pipeline. Emit never blocks and never fails; what cannot be taken is counted as dropped.
+type Logs interface {
+	Emit(e Envelope)
+}
+
+// Source types of log lines: the tag "source_type".
+const (
+	SourceAPI    = "API"  // Cloud Controller
+	SourceStage  = "STG"  // staging
+	SourceRouter = "RTR"  // access lines
+	SourceCell   = "CELL" // the cell, about a container
+	SourceApp    = "APP"  // followed by /PROC/WEB or /TASK/name
+	SourceLGR    = "LGR"  // the log pipeline itself
+)
+
+// AppLine makes a log envelope of a platform part about an app.
+func AppLine(app AppID, source, instance, text string, stderr bool) Envelope {
+	return Envelope{
+		Time: time.Now(), SourceID: string(app), InstanceID: instance,
+		Tags: map[string]string{"source_type": source},
+		Log:  &LogLine{Payload: []byte(text), Err: stderr},
+	}
+}

@@ -1,0 +1,169 @@
+// Package sql opens the platform's stores on SQLite, PostgreSQL and MySQL, and is the only place where words of an
+// SQL dialect stand.
+//
+// It promises one way to write (DB.Write), which acknowledges only what is durable, and reads that cannot write.
+// It will not know any table.
+package sql
+
+import (
+	"context"
+	dbsql "database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/mysqldialect"
+	"github.com/uptrace/bun/dialect/pgdialect"
+	"github.com/uptrace/bun/dialect/sqlitedialect"
+	"github.com/uptrace/bun/schema"
+
+	_ "github.com/go-sql-driver/mysql" // driver "mysql"
+	_ "github.com/jackc/pgx/v5/stdlib" // driver "pgx"
+	_ "modernc.org/sqlite"             // driver "sqlite"
+)
+
+// Engine is the kind of database.
+type Engine string
+
+// The engines.
+const (
+	SQLite   Engine = "sqlite"
+	Postgres Engine = "postgres"
+	MySQL    Engine = "mysql"
+)
+
+// ErrNoRows is what a query for one row answers when there is none.
+var ErrNoRows = dbsql.ErrNoRows
+
+// DB is one store.
+type DB struct {
+	Engine Engine
+	read   *bun.DB
+	write  *bun.DB
+	queue  chan *job
+	done   chan struct{}
+}
+
+// Open opens the store at dsn: a file path for SQLite (made when missing, WAL, synchronous=FULL), postgres://... or
+// mysql://... .
+func Open(ctx context.Context, dsn string) (*DB, error) {
+	db := &DB{}
+	var err error
+	switch {
+	case strings.HasPrefix(dsn, "postgres://"), strings.HasPrefix(dsn, "postgresql://"):
+		db.Engine = Postgres
+		err = db.connect("pgx", dsn, pgdialect.New())
+	case strings.HasPrefix(dsn, "mysql://"):
+		db.Engine = MySQL
+		var d string
+		if d, err = mysqlDSN(dsn); err == nil {
+			err = db.connect("mysql", d, mysqldialect.New())
+		}
+	default:
+		db.Engine = SQLite
+		err = db.openFile(dsn)
+	}
+	if err == nil {
+		err = db.write.PingContext(ctx)
+	}
+	if err != nil {
+		_ = db.Close()
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	if db.Engine == SQLite {
+		db.queue, db.done = make(chan *job, 1024), make(chan struct{})
+		go db.writer()
+	}
+	return db, nil
+}
+
+func (db *DB) connect(driver, dsn string, d schema.Dialect) error {
+	pool, err := dbsql.Open(driver, dsn)
+	if err != nil {
+		return err
+	}
+	pool.SetMaxOpenConns(32)
+	pool.SetMaxIdleConns(8)
+	db.write = bun.NewDB(pool, d)
+	db.read = db.write
+	return nil
+}
+
+func (db *DB) openFile(path string) error {
+	const pragmas = "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_txlock=immediate"
+	w, err := dbsql.Open("sqlite", "file:"+path+pragmas)
+	if err != nil {
+		return err
+	}
+	w.SetMaxOpenConns(1)
+	db.write = bun.NewDB(w, sqlitedialect.New())
+	if err := w.Ping(); err != nil { // makes the file, so that readers find it
+		return err
+	}
+	r, err := dbsql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(10000)&_pragma=query_only(1)")
+	if err != nil {
+		return err
+	}
+	r.SetMaxOpenConns(8)
+	r.SetMaxIdleConns(8)
+	db.read = bun.NewDB(r, sqlitedialect.New())
+	return nil
+}
+
+func mysqlDSN(dsn string) (string, error) {
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return "", err
+	}
+	host := u.Host
+	if u.Port() == "" {
+		host += ":3306"
+	}
+	pw, _ := u.User.Password()
+	return fmt.Sprintf("%s:%s@tcp(%s)%s?parseTime=true&collation=utf8mb4_bin&sql_mode=ANSI_QUOTES%%2CSTRICT_ALL_TABLES",
+		u.User.Username(), pw, host, u.Path), nil
+}
+
+// Read gives the pool for queries. It refuses to write on SQLite.
+func (db *DB) Read() *bun.DB { return db.read }
+
+// Close waits for writes that were begun and closes the store.
+func (db *DB) Close() error {
+	if db.queue != nil {
+		close(db.queue)
+		<-db.done
+	}
+	var errs []error
+	if db.write != nil {
+		errs = append(errs, db.write.Close())
+	}
+	if db.read != nil && db.read != db.write {
+		errs = append(errs, db.read.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// LockRow holds the row of table with that guid until tx ends, so that counts below it cannot race. SQLite has one
+// writer and needs none.
+func (db *DB) LockRow(ctx context.Context, tx bun.Tx, table, guid string) error {
+	if db.Engine == SQLite {
+		return nil
+	}
+	var one int
+	err := tx.NewSelect().Table(table).ColumnExpr("1").Where("guid = ?", guid).For("UPDATE").Scan(ctx, &one)
+	if errors.Is(err, ErrNoRows) {
+		return nil
+	}
+	return err
+}
+
+// IsUnique tells whether err is a violated unique index.
+func IsUnique(err error) bool {
+	if err == nil {
+		return false
+	}
+	s := err.Error()
+	return strings.Contains(s, "UNIQUE constraint failed") || strings.Contains(s, "SQLSTATE 23505") || strings.Contains(s, "Error 1062")
+}

@@ -1,0 +1,106 @@
+package sql
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/uptrace/bun"
+)
+
+// maxBatch bounds how many writes share one commit, and so how long the first of them waits.
+const maxBatch = 256
+
+type job struct {
+	ctx  context.Context
+	fn   func(ctx context.Context, tx bun.Tx) error
+	done chan error
+	err  error
+	rec  any // what fn panicked with
+}
+
+// Write runs fn in a transaction and returns after it was committed durably. An error or panic of fn undoes its own
+// work only. On SQLite many calls share one commit, so fn must do nothing but SQL and must not wait; it may run
+// after other calls' functions in the same transaction, never beside them. Once begun, fn is not cancelled by ctx.
+func (db *DB) Write(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) error) error {
+	if db.queue == nil {
+		return db.write.RunInTx(ctx, nil, fn)
+	}
+	j := &job{ctx: context.WithoutCancel(ctx), fn: fn, done: make(chan error, 1)}
+	select {
+	case db.queue <- j:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	err := <-j.done
+	if j.rec != nil {
+		panic(j.rec)
+	}
+	return err
+}
+
+func (db *DB) writer() {
+	defer close(db.done)
+	batch := make([]*job, 0, maxBatch)
+	for j := range db.queue {
+		batch = append(batch[:0], j)
+	fill:
+		for len(batch) < maxBatch {
+			select {
+			case more, ok := <-db.queue:
+				if !ok {
+					break fill
+				}
+				batch = append(batch, more)
+			default:
+				break fill
+			}
+		}
+		db.commit(batch)
+	}
+}
+
+// commit runs the jobs in one transaction, a savepoint each, and answers them after COMMIT.
+func (db *DB) commit(batch []*job) {
+	ctx := context.Background()
+	tx, err := db.write.BeginTx(ctx, nil)
+	if err == nil {
+		for _, j := range batch {
+			if err = runJob(ctx, tx, j); err != nil {
+				break
+			}
+		}
+		if err != nil {
+			_ = tx.Rollback()
+		} else {
+			err = tx.Commit()
+		}
+	}
+	for _, j := range batch {
+		if err != nil && j.err == nil {
+			j.err = fmt.Errorf("commit: %w", err)
+		}
+		j.done <- j.err
+	}
+}
+
+// runJob runs one function between savepoints. Its own failure stays in j; a returned error spoils the whole batch.
+func runJob(ctx context.Context, tx bun.Tx, j *job) error {
+	if _, err := tx.ExecContext(ctx, "SAVEPOINT w"); err != nil {
+		return err
+	}
+	func() {
+		defer func() {
+			if r := recover(); r != nil {
+				j.rec, j.err = r, fmt.Errorf("panic: %v", r)
+			}
+		}()
+		j.err = j.fn(j.ctx, tx)
+	}()
+	if j.err != nil {
+		if _, err := tx.ExecContext(ctx, "ROLLBACK TO w"); err != nil {
+			return err
+		}
+	}
+	_, err := tx.ExecContext(ctx, "RELEASE w")
+	return err
+}
