@@ -43,8 +43,9 @@ type Process struct {
 	AppGUID   string `bun:"app_guid"`
 	SpaceGUID string `bun:"space_guid"`
 	Type      string `bun:"type"`
-	Version   string `bun:"version"` // new at every start: a part of the LRP's id
-	Command   string `bun:"command"` // "" = the droplet's
+	Version   string `bun:"version"`          // new at every start: a part of the LRP's id
+	Command   string `bun:"command"`          // "" = the droplet's
+	Detected  string `bun:"detected_command"` // the current droplet's for this type
 	User      string `bun:"run_user"`
 	Instances int    `bun:"instances"`
 	MemoryMB  int    `bun:"memory_mb"`

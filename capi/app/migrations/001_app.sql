@@ -9,7 +9,7 @@ CREATE TABLE IF NOT EXISTS app_apps (
 CREATE TABLE IF NOT EXISTS app_processes (
   id $serial, guid $guid NOT NULL, created_at $time NOT NULL, updated_at $time NOT NULL, metadata $json,
   app_guid $guid NOT NULL, space_guid $guid NOT NULL, type $name NOT NULL, version $guid NOT NULL,
-  command $text, run_user $name NOT NULL, instances $int NOT NULL, memory_mb $int NOT NULL, disk_mb $int NOT NULL,
+  command $text, detected_command $text, run_user $name NOT NULL, instances $int NOT NULL, memory_mb $int NOT NULL, disk_mb $int NOT NULL,
   log_rate $int NOT NULL, health_type $word NOT NULL, health_endpoint $name NOT NULL, health_timeout $int NOT NULL,
   health_invocation $int NOT NULL, health_interval $int NOT NULL, readiness_type $word NOT NULL,
   readiness_endpoint $name NOT NULL, readiness_invocation $int NOT NULL, readiness_interval $int NOT NULL,

@@ -270,8 +270,8 @@ func (c *checker) env() map[string]*string {
 	return c.entry.env
 }
 
-// features are those of CF; the platform's own list may be shorter, which applying says.
-var features = map[string]bool{"ssh": true, "revisions": true, "service-binding-k8s": true, "file-based-vcap-services": true}
+// features are those that the platform has.
+var features = map[string]bool{"ssh": true, "revisions": true}
 
 func (c *checker) features() map[string]bool {
 	if !c.has("features") {
