@@ -2,7 +2,7 @@
 // their statistics and instances.
 //
 // It promises that a change of an app and its audit event share a transaction, and that whoever runs processes hears
-// of each change that concerns running instances (Room.Changed) after its commit. It will not start, stage or delete
+// of each change that concerns running instances (Family.Changed) after its commit. It will not start, stage or delete
 // anything: verbs that cross families are in capi/flow.
 package app
 
@@ -38,8 +38,8 @@ func Migrate(ctx context.Context, db *sql.DB) error {
 	return db.Migrate(ctx, sub, "app_schema")
 }
 
-// Room holds the family. Set its fields, then take its Nouns and Routes.
-type Room struct {
+// Family holds the family. Set its fields, then take its Nouns and Routes.
+type Family struct {
 	Logs      cf.Logs
 	Scheduler cf.Scheduler // asked for instances
 
@@ -57,8 +57,8 @@ type Room struct {
 }
 
 // Nouns makes the family's nouns.
-func (r *Room) Nouns() []rest.Noun {
-	r.Apps = &rest.Resource[App]{
+func (f *Family) Nouns() []rest.Noun {
+	f.Apps = &rest.Resource[App]{
 		Kind: "app", Path: "/v3/apps", Visible: access.InSpaces("space_guid"),
 		Filters: []rest.Filter{
 			{Param: "names", Where: "name_key IN (?)", Fold: true},
@@ -68,15 +68,15 @@ func (r *Room) Nouns() []rest.Noun {
 			{Param: "lifecycle_type", Where: "lifecycle IN (?)", Check: rest.OneOf("lifecycle_type", "buildpack", "docker", "cnb")},
 		},
 		Orders: []string{"name:name_key", "state"},
-		View:   view, Create: r.create, Update: r.update, Delete: r.mayDelete, Remove: r.Remove,
+		View:   view, Create: f.create, Update: f.update, Delete: f.mayDelete, Remove: f.Remove,
 	}
-	r.Processes = r.processes()
-	return []rest.Noun{r.Apps, r.Processes}
+	f.Processes = f.processes()
+	return []rest.Noun{f.Apps, f.Processes, sidecars(), deployments()}
 }
 
 // Routes are the family's other endpoints.
-func (r *Room) Routes() []rest.Route {
-	return slices.Concat(r.envRoutes(), r.featureRoutes(), r.processRoutes(), r.statsRoutes())
+func (f *Family) Routes() []rest.Route {
+	return slices.Concat(f.envRoutes(), f.featureRoutes(), f.processRoutes())
 }
 
 func view(c *rest.Call, a *App) rest.Object {
@@ -171,6 +171,6 @@ func nameTaken(name string) error {
 }
 
 // Say writes a line of the API into the app's log.
-func (r *Room) Say(app, format string, args ...any) {
-	r.Logs.Emit(cf.AppLine(cf.AppID(app), cf.SourceAPI, "0", fmt.Sprintf(format, args...), false))
+func (f *Family) Say(app, format string, args ...any) {
+	f.Logs.Emit(cf.AppLine(cf.AppID(app), cf.SourceAPI, "0", fmt.Sprintf(format, args...), false))
 }

@@ -83,7 +83,7 @@ func (t *body) Take(b *rest.Body) {
 	}
 }
 
-func (r *Room) create(c *rest.Call) (*App, error) {
+func (f *Family) create(c *rest.Call) (*App, error) {
 	t := body{create: true}
 	if err := rest.Take(c, &t); err != nil {
 		return nil, err
@@ -100,26 +100,28 @@ func (r *Room) create(c *rest.Call) (*App, error) {
 	if fault := CheckName(a.Name); fault != "" {
 		return nil, rest.Unprocessable("%s", fault)
 	}
-	t.meta.Apply(a.Meta())
+	if err := t.meta.Apply(a.Meta()); err != nil {
+		return nil, err
+	}
 	env, err := Variables(t.env.V)
 	if err != nil {
 		return nil, err
 	}
 	a.Env.V = texts(env)
-	if err := r.apply(c, a, t.lifecycle); err != nil {
+	if err := f.apply(c, a, t.lifecycle); err != nil {
 		return nil, err
 	}
 	err = c.Write(func(ctx context.Context, tx bun.Tx) error { return Insert(ctx, tx, a, censored(c.Body)) })
 	if err != nil {
 		return nil, err
 	}
-	r.Say(a.GUID, "Created app with guid %s", a.GUID)
-	r.Say(a.GUID, "Added process: %q", Web)
+	f.Say(a.GUID, "Created app with guid %s", a.GUID)
+	f.Say(a.GUID, "Added process: %q", Web)
 	return a, nil
 }
 
 // apply puts a lifecycle into the row, if what it names is there.
-func (r *Room) apply(c *rest.Call, a *App, l Lifecycle) error {
+func (f *Family) apply(c *rest.Call, a *App, l Lifecycle) error {
 	if err := l.Check(c.Ctx(), c.DB()); err != nil {
 		return err
 	}
@@ -127,16 +129,16 @@ func (r *Room) apply(c *rest.Call, a *App, l Lifecycle) error {
 		a.Buildpacks.V = l.Buildpacks.V
 	}
 	if l.Stack.Set || a.Stack == "" {
-		a.Stack = l.Stack.Or(r.Stack)
+		a.Stack = l.Stack.Or(f.Stack)
 	}
-	fault, err := r.Fit(c.Ctx(), c.DB(), a.Buildpacks.V, a.Stack)
+	fault, err := f.Fit(c.Ctx(), c.DB(), a.Buildpacks.V, a.Stack)
 	if err == nil && fault != "" {
 		err = rest.Unprocessable("%s", fault)
 	}
 	return err
 }
 
-func (r *Room) update(c *rest.Call, a *App) error {
+func (f *Family) update(c *rest.Call, a *App) error {
 	var t body
 	if err := rest.Take(c, &t); err != nil {
 		return err
@@ -151,13 +153,15 @@ func (r *Room) update(c *rest.Call, a *App) error {
 		return rest.Unprocessable("Lifecycle type cannot be changed from %s to %s", a.Lifecycle, kind)
 	}
 	if t.lifecycle.Set {
-		if err := r.apply(c, a, t.lifecycle); err != nil {
+		if err := f.apply(c, a, t.lifecycle); err != nil {
 			return err
 		}
 	}
 	packs, stack := a.Buildpacks, a.Stack
-	err := r.Apps.Change(c, a, func(ctx context.Context, tx bun.Tx) error {
-		t.meta.Apply(a.Meta())
+	err := c.Change(a, func(ctx context.Context, tx bun.Tx) error {
+		if err := t.meta.Apply(a.Meta()); err != nil {
+			return err
+		}
 		a.Buildpacks, a.Stack = packs, stack
 		if t.name.Given() {
 			a.Name, a.NameKey = t.name.V, access.Fold(t.name.V)
@@ -170,18 +174,18 @@ func (r *Room) update(c *rest.Call, a *App) error {
 	if err != nil {
 		return err
 	}
-	r.Say(a.GUID, "Updated app with guid %s (%s)", a.GUID, Ruby(c.Body))
+	f.Say(a.GUID, "Updated app with guid %s (%s)", a.GUID, Ruby(c.Body))
 	if t.name.Given() {
-		r.Changed(c.Ctx(), a.GUID)
+		f.Changed(c.Ctx(), a.GUID)
 	}
 	return nil
 }
 
-func (r *Room) mayDelete(c *rest.Call, a *App) error {
+func (f *Family) mayDelete(c *rest.Call, a *App) error {
 	if err := c.MayWriteSpace(a.SpaceGUID, access.SpaceWriters...); err != nil {
 		return err
 	}
-	r.Say(a.GUID, "Enqueued job to delete app with guid %s", a.GUID)
+	f.Say(a.GUID, "Enqueued job to delete app with guid %s", a.GUID)
 	return nil
 }
 

@@ -16,10 +16,10 @@ import (
 	"ingot/rest/access"
 )
 
-func (r *Room) envRoutes() []rest.Route {
+func (f *Family) envRoutes() []rest.Route {
 	return []rest.Route{
-		{Pattern: "GET /v3/apps/{guid}/environment_variables", Handle: r.showEnv},
-		{Pattern: "PATCH /v3/apps/{guid}/environment_variables", Handle: r.patchEnv},
+		{Pattern: "GET /v3/apps/{guid}/environment_variables", Handle: f.showEnv},
+		{Pattern: "PATCH /v3/apps/{guid}/environment_variables", Handle: f.patchEnv},
 	}
 }
 
@@ -82,7 +82,7 @@ func Merge(into map[string]string, from map[string]*string) {
 }
 
 // MayReadEnv answers nil when the caller may read the app's variables; the feature flags may stand in the way.
-func (r *Room) MayReadEnv(c *rest.Call, a *App) error {
+func (f *Family) MayReadEnv(c *rest.Call, a *App) error {
 	if err := access.Enabled(c.Ctx(), c.DB(), "env_var_visibility"); err != nil {
 		return err
 	}
@@ -108,12 +108,12 @@ func Reads(c *rest.Call, space string, roles ...access.Role) (bool, error) {
 	return access.HasInSpace(c.Ctx(), c.DB(), c.Caller, s, roles...)
 }
 
-func (r *Room) showEnv(c *rest.Call) error {
-	a, err := r.Apps.Find(c, c.Arg("guid"))
+func (f *Family) showEnv(c *rest.Call) error {
+	a, err := f.Apps.Find(c, c.Arg("guid"))
 	if err != nil {
 		return err
 	}
-	if err := r.MayReadEnv(c, a); err != nil {
+	if err := f.MayReadEnv(c, a); err != nil {
 		return err
 	}
 	err = c.Write(func(ctx context.Context, tx bun.Tx) error {
@@ -146,8 +146,8 @@ func (t *envBody) Take(b *rest.Body) {
 	}
 }
 
-func (r *Room) patchEnv(c *rest.Call) error {
-	a, err := r.Apps.Find(c, c.Arg("guid"))
+func (f *Family) patchEnv(c *rest.Call) error {
+	a, err := f.Apps.Find(c, c.Arg("guid"))
 	if err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (r *Room) patchEnv(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
-	err = r.Apps.Change(c, a, func(ctx context.Context, tx bun.Tx) error {
+	err = c.Change(a, func(ctx context.Context, tx bun.Tx) error {
 		env := maps.Clone(a.Env.V)
 		if env == nil {
 			env = map[string]string{}
@@ -174,7 +174,7 @@ func (r *Room) patchEnv(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
-	r.Say(a.GUID, `Updated app with guid %s ({"environment_variables"=>%q})`, a.GUID, Hidden)
+	f.Say(a.GUID, `Updated app with guid %s ({"environment_variables"=>%q})`, a.GUID, Hidden)
 	return c.JSON(http.StatusOK, envView(c, a))
 }
 

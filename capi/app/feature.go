@@ -24,28 +24,28 @@ var Features = []Feature{
 	{"revisions", "Enable versioning of an application", func(a *App) *bool { return &a.Revisions }, access.AppManagers},
 }
 
-func (r *Room) featureRoutes() []rest.Route {
+func (f *Family) featureRoutes() []rest.Route {
 	return []rest.Route{
-		{Pattern: "GET /v3/apps/{guid}/features", Handle: r.listFeatures},
-		{Pattern: "GET /v3/apps/{guid}/features/{name}", Handle: r.showFeature},
-		{Pattern: "PATCH /v3/apps/{guid}/features/{name}", Handle: r.patchFeature},
-		{Pattern: "GET /v3/apps/{guid}/ssh_enabled", Handle: r.sshEnabled},
-		{Pattern: "GET /v3/apps/{guid}/permissions", Handle: r.permissions},
+		{Pattern: "GET /v3/apps/{guid}/features", Handle: f.listFeatures},
+		{Pattern: "GET /v3/apps/{guid}/features/{name}", Handle: f.showFeature},
+		{Pattern: "PATCH /v3/apps/{guid}/features/{name}", Handle: f.patchFeature},
+		{Pattern: "GET /v3/apps/{guid}/ssh_enabled", Handle: f.sshEnabled},
+		{Pattern: "GET /v3/apps/{guid}/permissions", Handle: f.permissions},
 	}
 }
 
-func (f Feature) view(a *App) rest.Object {
-	return rest.Object{"name": f.Name, "description": f.Description, "enabled": *f.Of(a)}
+func (s Feature) view(a *App) rest.Object {
+	return rest.Object{"name": s.Name, "description": s.Description, "enabled": *s.Of(a)}
 }
 
-func (r *Room) listFeatures(c *rest.Call) error {
-	a, err := r.Apps.Find(c, c.Arg("guid"))
+func (f *Family) listFeatures(c *rest.Call) error {
+	a, err := f.Apps.Find(c, c.Arg("guid"))
 	if err != nil {
 		return err
 	}
 	all := []rest.Object{}
-	for _, f := range Features {
-		all = append(all, f.view(a))
+	for _, sw := range Features {
+		all = append(all, sw.view(a))
 	}
 	self := c.Link("/v3/apps/%s/features", a.GUID)
 	return c.JSON(http.StatusOK, rest.Object{"resources": all, "pagination": rest.Object{
@@ -54,25 +54,25 @@ func (r *Room) listFeatures(c *rest.Call) error {
 }
 
 // feature finds the app and the feature of a request.
-func (r *Room) feature(c *rest.Call) (*App, Feature, error) {
-	a, err := r.Apps.Find(c, c.Arg("guid"))
+func (f *Family) feature(c *rest.Call) (*App, Feature, error) {
+	a, err := f.Apps.Find(c, c.Arg("guid"))
 	if err != nil {
 		return nil, Feature{}, err
 	}
-	for _, f := range Features {
-		if f.Name == c.Arg("name") {
-			return a, f, nil
+	for _, sw := range Features {
+		if sw.Name == c.Arg("name") {
+			return a, sw, nil
 		}
 	}
 	return nil, Feature{}, rest.NotFound("feature")
 }
 
-func (r *Room) showFeature(c *rest.Call) error {
-	a, f, err := r.feature(c)
+func (f *Family) showFeature(c *rest.Call) error {
+	a, sw, err := f.feature(c)
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, f.view(a))
+	return c.JSON(http.StatusOK, sw.view(a))
 }
 
 type featureBody struct{ enabled rest.Opt[bool] }
@@ -84,30 +84,30 @@ func (t *featureBody) Take(b *rest.Body) {
 	}
 }
 
-func (r *Room) patchFeature(c *rest.Call) error {
-	a, f, err := r.feature(c)
+func (f *Family) patchFeature(c *rest.Call) error {
+	a, sw, err := f.feature(c)
 	if err != nil {
 		return err
 	}
-	if err := c.MayWriteSpace(a.SpaceGUID, f.Roles...); err != nil {
+	if err := c.MayWriteSpace(a.SpaceGUID, sw.Roles...); err != nil {
 		return err
 	}
 	var t featureBody
 	if err := rest.Take(c, &t); err != nil {
 		return err
 	}
-	err = r.Apps.Change(c, a, func(context.Context, bun.Tx) error {
-		*f.Of(a) = t.enabled.V
+	err = c.Change(a, func(context.Context, bun.Tx) error {
+		*sw.Of(a) = t.enabled.V
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, f.view(a))
+	return c.JSON(http.StatusOK, sw.view(a))
 }
 
-func (r *Room) sshEnabled(c *rest.Call) error {
-	a, err := r.Apps.Find(c, c.Arg("guid"))
+func (f *Family) sshEnabled(c *rest.Call) error {
+	a, err := f.Apps.Find(c, c.Arg("guid"))
 	if err != nil {
 		return err
 	}
@@ -125,8 +125,8 @@ func (r *Room) sshEnabled(c *rest.Call) error {
 	return c.JSON(http.StatusOK, rest.Object{"enabled": reason == "", "reason": reason})
 }
 
-func (r *Room) permissions(c *rest.Call) error {
-	a, err := r.Apps.Find(c, c.Arg("guid"))
+func (f *Family) permissions(c *rest.Call) error {
+	a, err := f.Apps.Find(c, c.Arg("guid"))
 	if err != nil {
 		return err
 	}

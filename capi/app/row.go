@@ -4,6 +4,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"ingot/kit/sql"
+	"ingot/rest"
 	"ingot/rest/row"
 )
 
@@ -61,6 +62,9 @@ type Process struct {
 	ReadinessEndpoint   string `bun:"readiness_endpoint"`
 	ReadinessInvocation int    `bun:"readiness_invocation"`
 	ReadinessInterval   int    `bun:"readiness_interval"`
+
+	shown    string        // the command as the answer shows it
+	embedded []rest.Object // its instances, if the answer shall carry them
 }
 
 // What a new process gets.

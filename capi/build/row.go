@@ -10,14 +10,12 @@ import (
 
 // States of a package.
 const (
-	AwaitingUpload   = "AWAITING_UPLOAD"
-	ProcessingUpload = "PROCESSING_UPLOAD"
-	Ready            = "READY"
-	Failed           = "FAILED" // also of builds and droplets
-	Expired          = "EXPIRED"
+	AwaitingUpload = "AWAITING_UPLOAD" // until the bits are stored: there is no state in between to be stuck in
+	Ready          = "READY"
+	Failed         = "FAILED" // also of builds
 )
 
-// States of a build and, the last two, of a droplet.
+// States of a build; STAGED also of a droplet.
 const (
 	Staging = "STAGING"
 	Staged  = "STAGED"
@@ -81,4 +79,6 @@ type Droplet struct {
 	ProcessTypes sql.JSON[map[string]string]      `bun:"process_types"`
 	Buildpacks   sql.JSON[[]cf.DetectedBuildpack] `bun:"buildpacks"`
 	Execution    string                           `bun:"execution_metadata"`
+
+	hide string // stands for secrets in the answer; "" = they are shown
 }

@@ -22,13 +22,6 @@ type Domain struct {
 // Shared tells whether all organizations may use the domain.
 func (d *Domain) Shared() bool { return d.OrgGUID == "" }
 
-// Share lets an organization use a private domain of another.
-type Share struct {
-	bun.BaseModel `bun:"table:route_shares"`
-	DomainGUID    string `bun:"domain_guid,pk"`
-	OrgGUID       string `bun:"org_guid,pk"`
-}
-
 // Route is a row of routes. Host and path are unique in a domain whatever their case; the row keeps them as written.
 type Route struct {
 	bun.BaseModel `bun:"table:route_routes"`
@@ -41,6 +34,8 @@ type Route struct {
 	DomainName string                      `bun:"domain_name"` // never changes
 	SpaceGUID  string                      `bun:"space_guid"`
 	Options    sql.JSON[map[string]string] `bun:"options"`
+
+	to []*Destination // read with the row where an answer needs them
 }
 
 // URL is the route as people write it: host.domain/path.
