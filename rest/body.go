@@ -42,6 +42,8 @@ type Body struct {
 	known  map[string]bool
 	meta   faultsOf
 	faults faultsOf
+	// refused are the fields with a fault.
+	refused map[string]bool
 }
 
 // Take reads the request's body into v. It answers 400 for what is no JSON and 422 with all faults in CF's words.
@@ -84,7 +86,7 @@ func (b *Body) all() []string {
 const maxDepth = 100
 
 func newBody(raw json.RawMessage) (*Body, error) {
-	b := &Body{fields: map[string]json.RawMessage{}, known: map[string]bool{}}
+	b := &Body{fields: map[string]json.RawMessage{}, known: map[string]bool{}, refused: map[string]bool{}}
 	raw = bytes.TrimSpace(raw)
 	if len(raw) == 0 || bytes.Equal(raw, []byte("null")) {
 		return b, nil
@@ -146,11 +148,22 @@ func (b *Body) Fault(format string, args ...any) { b.faults.add(format, args...)
 
 // Wrong adds a fault of a field: "Name can't be blank".
 func (b *Body) Wrong(key, format string, args ...any) {
+	b.refused[key] = true
 	b.faults.add("%s %s", Humanize(key), fmt.Sprintf(format, args...))
 }
 
 // Has tells whether the body has the key.
 func (b *Body) Has(key string) bool { _, ok := b.fields[key]; return ok }
+
+// HasData tells whether the body has a relationship of that name to something.
+func (b *Body) HasData(key string) bool {
+	var v struct{ Data json.RawMessage }
+	raw := b.fields[key]
+	return raw != nil && json.Unmarshal(raw, &v) == nil && v.Data != nil && string(v.Data) != "null"
+}
+
+// Sound is false when the field was given and already refused.
+func (b *Body) Sound(key string) bool { return !b.refused[key] }
 
 // Raw declares a field and gives its JSON; nil when it is absent.
 func (b *Body) Raw(key string) json.RawMessage {
@@ -184,6 +197,13 @@ func (b *Body) String(key string, o *Opt[string], rules ...Rule) {
 	}
 	for _, rule := range rules {
 		rule(b, key, o)
+	}
+}
+
+// GUID declares a guid.
+func (b *Body) GUID(key string, o *Opt[string]) {
+	if raw := b.Raw(key); raw != nil && string(raw) != "null" {
+		b.guid(key, raw, o)
 	}
 }
 

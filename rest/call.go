@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/uptrace/bun"
 
@@ -47,6 +48,14 @@ func (c *Call) Write(fn func(ctx context.Context, tx bun.Tx) error) error {
 
 // Arg is a part of the path: Arg("guid").
 func (c *Call) Arg(name string) string { return c.R.PathValue(name) }
+
+// Has tells whether the query has the parameter.
+func (c *Call) Has(name string) bool { return c.R.URL.Query().Has(name) }
+
+// Allows tells whether the query's parameter lists the value, or is absent.
+func (c *Call) Allows(name, value string) bool {
+	return !c.Has(name) || slices.Contains(param{text: c.R.URL.Query().Get(name)}.list(), value)
+}
 
 // URL makes an absolute link of a path: URL("/v3/apps/%s", guid).
 func (c *Call) URL(format string, args ...any) string {

@@ -27,14 +27,14 @@ type Filter struct {
 	// Check says what is wrong with the values, or "".
 	Check func(values []string) string
 	// By stands for Where if SQL text does not suffice; v is as given.
-	By func(c *Call, q *bun.SelectQuery, v []string) *bun.SelectQuery
+	By func(c *Call, q *bun.SelectQuery, v []string) (*bun.SelectQuery, error)
 }
 
 // filter applies a declared parameter.
-func (r *Resource[T]) filter(c *Call, sel *bun.SelectQuery, p param, bad *faultsOf) *bun.SelectQuery {
+func (r *Resource[T]) filter(c *Call, sel *bun.SelectQuery, p param, bad *faultsOf) (*bun.SelectQuery, error) {
 	i := slices.IndexFunc(r.Filters, func(f Filter) bool { return f.Param == p.name })
 	if i < 0 {
-		return sel // named among the unknown
+		return sel, nil // named among the unknown
 	}
 	f := r.Filters[i]
 	where, values := f.Where, p.list()
@@ -42,20 +42,24 @@ func (r *Resource[T]) filter(c *Call, sel *bun.SelectQuery, p param, bad *faults
 	case p.op == "not" && f.Not != "":
 		where = f.Not
 	case p.op != "":
-		bad.add("%s has an invalid operator", Humanize(p.name))
-		return sel
+		if f.Not != "" {
+			bad.add("%s %s has an invalid operator", Humanize(p.name), p.name)
+		} else {
+			bad.add("%s must be an array", Humanize(p.name))
+		}
+		return sel, nil
 	case f.One || f.Bool:
 		values = []string{p.text}
 	}
 	if f.Check != nil {
 		if fault := f.Check(values); fault != "" {
 			bad.add("%s", fault)
-			return sel
+			return sel, nil
 		}
 	}
 	if f.Bool && p.text != "true" && p.text != "false" {
 		bad.add("%s must be 'true' or 'false'", Humanize(p.name))
-		return sel
+		return sel, nil
 	}
 	if f.Fold {
 		for i := range values {
@@ -66,15 +70,15 @@ func (r *Resource[T]) filter(c *Call, sel *bun.SelectQuery, p param, bad *faults
 	case f.By != nil:
 		return f.By(c, sel, values)
 	case f.Bool:
-		return sel.Where(where, p.text == "true")
+		return sel.Where(where, p.text == "true"), nil
 	case f.One:
-		return sel.Where(where, values[0])
+		return sel.Where(where, values[0]), nil
 	case f.Null != "" && slices.Contains(values, ""):
 		return sel.WhereGroup(" AND ", func(q *bun.SelectQuery) *bun.SelectQuery {
 			return q.Where(where, bun.In(values)).WhereOr(f.Null)
-		})
+		}), nil
 	}
-	return sel.Where(where, bun.In(values))
+	return sel.Where(where, bun.In(values)), nil
 }
 
 // OneOf makes a Check that allows only these values.

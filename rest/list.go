@@ -5,9 +5,11 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/uptrace/bun"
 
+	"ingot/rest/access"
 	"ingot/rest/row"
 )
 
@@ -43,9 +45,13 @@ func (r *Resource[T]) list(c *Call) error {
 // List answers a page of the rows that the caller sees, that meet the request's filters and that narrow lets through.
 // It is for lists below other nouns that no Sub can say.
 func (r *Resource[T]) List(c *Call, narrow func(*bun.SelectQuery) *bun.SelectQuery) error {
-	sel := c.DB().NewSelect()
+	return r.ListOf(c, r.Visible, narrow)
+}
+
+// ListOf is List where another rule says who sees what.
+func (r *Resource[T]) ListOf(c *Call, visible access.Scope, narrow func(*bun.SelectQuery) *bun.SelectQuery) error {
 	rows := make([]*T, 0, 50)
-	sel = narrow(r.Visible(c.Caller, sel.Model(&rows)))
+	sel := narrow(visible(c.Caller, c.DB().NewSelect().Model(&rows)))
 	q, sel, err := r.parseList(c, sel)
 	if err != nil {
 		return err
@@ -72,19 +78,18 @@ func (r *Resource[T]) List(c *Call, narrow func(*bun.SelectQuery) *bun.SelectQue
 
 // page reads one page into rows and tells how many rows there are in all.
 func (r *Resource[T]) page(c *Call, q *query, sel *bun.SelectQuery, rows *[]*T) (int, error) {
-	column, direction := q.column, "ASC"
-	if column == "" {
-		column = r.Order
+	columns, direction := q.column, "ASC"
+	if columns == "" {
+		columns = r.Order
 	}
 	if q.desc {
 		direction = "DESC"
 	}
 	paged := sel.Clone().Limit(int64(q.perPage)).Offset(int64(q.page-1) * int64(q.perPage))
-	if column == "" {
-		paged = paged.OrderExpr("id " + direction)
-	} else {
-		paged = paged.OrderExpr("? "+direction+", id "+direction, bun.Ident(column))
+	for _, column := range strings.Fields(columns) {
+		paged = paged.OrderExpr("? "+direction, bun.Ident(column))
 	}
+	paged = paged.OrderExpr("id " + direction)
 	if err := paged.Scan(c.Ctx(), rows); err != nil {
 		return 0, err
 	}
@@ -103,7 +108,8 @@ func (r *Resource[T]) parseList(c *Call, sel *bun.SelectQuery) (*query, *bun.Sel
 	q := &query{page: 1, perPage: 50}
 	var bad faultsOf
 	bad.unknown(ps, r.parameters())
-	orders := append([]string{"created_at", "updated_at"}, r.Orders...)
+	orders := slices.DeleteFunc(append([]string{"created_at", "updated_at"}, r.Orders...),
+		func(o string) bool { return slices.Contains(r.Refuse, o) })
 	for _, p := range ps {
 		switch p.name {
 		case "page", "per_page":
@@ -121,11 +127,20 @@ func (r *Resource[T]) parseList(c *Call, sel *bun.SelectQuery) (*query, *bun.Sel
 		case "label_selector":
 			sel = selectLabels(sel, p.text, &bad)
 		default:
-			sel = r.filter(c, sel, p, &bad)
+			if sel, err = r.filter(c, sel, p, &bad); err != nil {
+				return nil, nil, err
+			}
 		}
 		q.params = append(q.params, p)
 	}
-	return q, sel, bad.err()
+	return q, sel, r.queryFault(bad)
+}
+
+func (r *Resource[T]) queryFault(bad faultsOf) error {
+	if r.Unprocessable && bad != nil {
+		return Unprocessable("%s", strings.Join(bad, ", "))
+	}
+	return bad.err()
 }
 
 // showQuery reads the query of a get: only nouns that include something take one.
@@ -149,7 +164,7 @@ func (r *Resource[T]) showQuery(c *Call) (*query, error) {
 	for _, p := range ps {
 		q.include(r.s.Includes, r.Kind, p, &bad)
 	}
-	return q, bad.err()
+	return q, r.queryFault(bad)
 }
 
 // pagination is the head of a list, with absolute links to its own path.

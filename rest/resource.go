@@ -28,9 +28,11 @@ type Resource[T any] struct {
 
 	Filters []Filter // in CF's order, beside page, per_page, order_by, created_ats, updated_ats and guids
 	Orders  []string // beside created_at and updated_at; "name" may be "name:name_key", the column it sorts by
-	Order   string   // when the request names none; "" = in order of creation
-	Refuse  []string // of created_ats and updated_ats: those that CF refuses
-	Subs    []Sub    // lists of this noun below others
+	Order   string   // columns when the request names none: "lifecycle position"; "" = in order of creation
+	Refuse  []string // of created_ats and updated_ats (filters), created_at and updated_at (orders): those that CF refuses
+	// Unprocessable: a bad query is answered 422, as some of CF's controllers do, not 400.
+	Unprocessable bool
+	Subs          []Sub // lists of this noun below others
 
 	// Fill completes the rows of an answer with what lies in other tables, for all of them at once.
 	Fill func(c *Call, rows []*T) error
@@ -52,6 +54,8 @@ type Sub struct {
 	Path   string
 	Parent string // the kind of the noun above
 	Where  string // its ? is the parent's guid
+	// Everyone who sees the noun above sees the whole list, whatever Visible says.
+	Everyone bool
 }
 
 func (r *Resource[T]) kind() string      { return r.Kind }
@@ -91,7 +95,11 @@ func (r *Resource[T]) routes() []Route {
 			} else if !ok {
 				return NotFound(s.Parent)
 			}
-			return r.List(c, func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where(s.Where, c.Arg("guid")) })
+			visible := r.Visible
+			if s.Everyone {
+				visible = access.Everyone
+			}
+			return r.ListOf(c, visible, func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where(s.Where, c.Arg("guid")) })
 		})
 	}
 	return out
@@ -232,10 +240,20 @@ func (r *Resource[T]) Present(c *Call, rows []*T) ([]Object, error) {
 			o["links"] = links
 		}
 		set(links, "self", c.Link(r.Path+"/%s", b.GUID))
+		for k, v := range o {
+			if v == Absent {
+				delete(o, k)
+			}
+		}
 		out[i] = o
 	}
 	return out, nil
 }
+
+// Absent is what a view says of a common field that its noun does not show.
+const Absent absent = 0
+
+type absent int
 
 // set leaves what a view said itself.
 func set(o Object, key string, v any) {

@@ -12,15 +12,9 @@ type Rule func(b *Body, key string, o *Opt[string])
 
 // Required refuses absence, null and blanks.
 func Required(b *Body, key string, o *Opt[string]) {
-	if !o.Given() && b.rightType(key) || o.Given() && strings.TrimSpace(o.V) == "" {
+	if !o.Given() && b.Sound(key) || o.Given() && strings.TrimSpace(o.V) == "" {
 		b.Wrong(key, "can't be blank")
 	}
-}
-
-// rightType is false when the key was given and its type was refused already.
-func (b *Body) rightType(key string) bool {
-	raw, ok := b.fields[key]
-	return !ok || string(raw) == "null"
 }
 
 // Length refuses strings that are too short or too long, in characters.

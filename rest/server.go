@@ -33,7 +33,10 @@ func Migrate(ctx context.Context, db *sql.DB) error {
 	if err != nil {
 		return err
 	}
-	return db.Migrate(ctx, sub, "rest_schema")
+	if err := db.Migrate(ctx, sub, "rest_schema"); err != nil {
+		return err
+	}
+	return access.EnsureFlags(ctx, db)
 }
 
 // Handler answers one request of an endpoint that is no list, get, create, update or delete.
@@ -180,7 +183,7 @@ func (s *Server) admit(c *Call, route Route) error {
 	if c.Caller.GUID == "" {
 		return &cf.Error{Kind: cf.KindUnauthenticated, Code: "InvalidAuthToken"}
 	}
-	return access.Ensure(c.R.Context(), s.DB, c.Caller.GUID)
+	return access.Ensure(c.R.Context(), s.DB, c.Caller)
 }
 
 // open endpoints take a bad token for none.

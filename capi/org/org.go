@@ -11,6 +11,8 @@ import (
 	"embed"
 	"io/fs"
 
+	"github.com/uptrace/bun"
+
 	"ingot/cf"
 	"ingot/kit/sql"
 	"ingot/rest"
@@ -28,6 +30,8 @@ type Family struct {
 	// after its spaces. Each is idempotent; an error ends the job.
 	SpaceContents []func(ctx context.Context, j *job.Job, space string) error
 	OrgContents   []func(ctx context.Context, j *job.Job, org string) error
+	// Usages add what other families count to a usage summary.
+	Usages []func(ctx context.Context, db bun.IDB, where Within, u *Usage) error
 }
 
 // Migrate brings the family's tables up to date and makes the default quota.
@@ -44,5 +48,21 @@ func (f *Family) Migrate(ctx context.Context) error {
 
 // Nouns are the family's rows.
 func (f *Family) Nouns() []rest.Noun {
-	return []rest.Noun{f.organizations()}
+	return []rest.Noun{f.organizations(), f.spaces(), f.roles(), f.users(), f.quotas()}
+}
+
+// Routes are the endpoints that are no list, get, create, update or delete of a noun.
+func (f *Family) Routes() []rest.Route {
+	return []rest.Route{
+		{Pattern: "GET /v3/spaces/{guid}/features", Handle: spaceFeatures},
+		{Pattern: "GET /v3/spaces/{guid}/features/{name}", Handle: spaceFeature},
+		{Pattern: "PATCH /v3/spaces/{guid}/features/{name}", Handle: updateSpaceFeature},
+		{Pattern: "GET /v3/organizations/{guid}/usage_summary", Handle: f.orgUsage},
+		{Pattern: "GET /v3/spaces/{guid}/usage_summary", Handle: f.spaceUsage},
+		{Pattern: "GET /v3/info/usage_summary", Handle: f.usage},
+		{Pattern: "GET /v3/organizations/{guid}/relationships/default_isolation_segment", Handle: orgIsolation},
+		{Pattern: "PATCH /v3/organizations/{guid}/relationships/default_isolation_segment", Handle: setOrgIsolation},
+		{Pattern: "GET /v3/spaces/{guid}/relationships/isolation_segment", Handle: spaceIsolation},
+		{Pattern: "PATCH /v3/spaces/{guid}/relationships/isolation_segment", Handle: setSpaceIsolation},
+	}
 }

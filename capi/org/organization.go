@@ -3,9 +3,11 @@ package org
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/uptrace/bun"
 
+	"ingot/cf"
 	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
@@ -98,7 +100,8 @@ func (f *Family) createOrg(c *rest.Call) (*access.Organization, error) {
 			return err
 		}
 		for _, t := range []access.Role{access.OrgUser, access.OrgManager} {
-			if err := addRole(ctx, tx, &access.RoleRow{Type: t, UserGUID: c.Caller.GUID, OrgGUID: o.GUID}); err != nil {
+			r := &access.RoleRow{Type: t, UserGUID: c.Caller.GUID, OrgGUID: o.GUID}
+			if err := addRole(ctx, tx, c, r, c.Caller.UserName); err != nil {
 				return err
 			}
 		}
@@ -127,7 +130,7 @@ func (f *Family) updateOrg(c *rest.Call, o *access.Organization) error {
 	}
 	err := c.Change(o, func(ctx context.Context, tx bun.Tx) error {
 		if in.Suspended.Given() {
-			if o.Status == access.Deleting {
+			if o.Deleting {
 				return rest.Unprocessable("Organization '%s' is being deleted and cannot be updated.", o.Name)
 			}
 			o.Status = status(in.Suspended.V)
@@ -152,16 +155,22 @@ func (f *Family) removeOrg(ctx context.Context, j *job.Job) error {
 	if err != nil {
 		return gone(err)
 	}
-	err = f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.NewUpdate().Model(o).Set("status = ?", access.Deleting).WherePK().Exec(ctx)
+	return f.emptied(ctx, "rest_organizations", o.GUID, func() error { return f.removeOrgParts(ctx, j, o) })
+}
+
+func (f *Family) removeOrgParts(ctx context.Context, j *job.Job, o *access.Organization) error {
+	var spaces []access.Space
+	if err := f.DB.Read().NewSelect().Model(&spaces).Where("org_guid = ?", o.GUID).OrderExpr("id").Scan(ctx); err != nil {
 		return err
-	})
-	if err != nil {
-		return err
+	}
+	for _, s := range spaces {
+		if err := f.removeSpaceOf(ctx, j, &s); err != nil {
+			return orgDeletion(o.Name, err)
+		}
 	}
 	for _, contents := range f.OrgContents {
 		if err := contents(ctx, j, o.GUID); err != nil {
-			return err
+			return orgDeletion(o.Name, err)
 		}
 	}
 	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
@@ -176,6 +185,35 @@ func (f *Family) removeOrg(ctx context.Context, j *job.Job) error {
 	})
 }
 
+// orgDeletion wraps what kept an organization from being deleted, in CF's words.
+func orgDeletion(name string, err error) error {
+	var e *cf.Error
+	if !errors.As(err, &e) || e.Public == "" {
+		return err
+	}
+	return &cf.Error{Kind: cf.KindInternal, Code: "OrganizationDeletionFailed", Cause: err, Public: fmt.Sprintf(
+		"Deletion of organization %s failed because one or more resources within could not be deleted.\n\n%s", name, e.Public)}
+}
+
+// emptied marks an organization or space as being deleted while work empties and deletes it, and takes the mark back
+// when that failed for good. A crash leaves the mark; the job goes on after the next start.
+func (f *Family) emptied(ctx context.Context, table, guid string, work func() error) error {
+	mark := func(ctx context.Context, on bool) error {
+		return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+			_, err := tx.NewUpdate().TableExpr(table).Set("deleting = ?", on).Where("guid = ?", guid).Exec(ctx)
+			return err
+		})
+	}
+	if err := mark(ctx, true); err != nil {
+		return err
+	}
+	err := work()
+	if err != nil && ctx.Err() == nil {
+		return errors.Join(err, mark(ctx, false))
+	}
+	return err
+}
+
 // gone takes an object that is not there any more for one that was deleted before.
 func gone(err error) error {
 	if errors.Is(err, sql.ErrNoRows) {
@@ -183,5 +221,3 @@ func gone(err error) error {
 	}
 	return err
 }
-
-func addRole(ctx context.Context, tx bun.Tx, r *access.RoleRow) error { return row.Insert(ctx, tx, r) }

@@ -7,6 +7,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"ingot/kit/sql"
+	"ingot/rest"
 	"ingot/rest/access"
 	"ingot/rest/row"
 )
@@ -18,6 +19,7 @@ type quota struct {
 	Name    string           `bun:"name"`
 	NameKey string           `bun:"name_key"`
 	Limits  sql.JSON[limits] `bun:"limits"`
+	Orgs    []string         `bun:"-"` // that have it
 }
 
 // limits of a quota; nil is unlimited.
@@ -59,6 +61,45 @@ func (f *Family) ensureQuota(ctx context.Context) error {
 	})
 	if err != nil {
 		return fmt.Errorf("default quota: %w", err)
+	}
+	return nil
+}
+
+func (f *Family) quotas() *rest.Resource[quota] {
+	return &rest.Resource[quota]{
+		Kind: "organization_quota", Path: "/v3/organization_quotas",
+		Visible: access.Everyone,
+		Filters: []rest.Filter{
+			{Param: "names", Where: "name_key IN (?)", Fold: true},
+			{Param: "organization_guids", Where: "guid IN (SELECT quota_guid FROM rest_organizations WHERE guid IN (?))"},
+		},
+		Fill: fillQuotas,
+		View: func(c *rest.Call, q *quota) rest.Object {
+			l := q.Limits.V
+			return rest.Object{
+				"name": q.Name, "apps": l.Apps, "services": l.Services, "routes": l.Routes, "domains": l.Domains,
+				"relationships": rest.Object{"organizations": rest.ToMany(q.Orgs)},
+			}
+		},
+	}
+}
+
+// fillQuotas reads the organizations of quotas, as far as the caller sees them.
+func fillQuotas(c *rest.Call, quotas []*quota) error {
+	byGUID := map[string]*quota{}
+	var guids []string
+	for _, q := range quotas {
+		byGUID[q.GUID] = q
+		guids = append(guids, q.GUID)
+	}
+	var orgs []access.Organization
+	sel := c.DB().NewSelect().Model(&orgs).Column("guid", "quota_guid").Where("quota_guid IN (?)", bun.In(guids)).OrderExpr("id")
+	if err := access.InOrgs("guid")(c.Caller, sel).Scan(c.Ctx()); err != nil {
+		return err
+	}
+	for _, o := range orgs {
+		q := byGUID[o.QuotaGUID]
+		q.Orgs = append(q.Orgs, o.GUID)
 	}
 	return nil
 }

@@ -92,6 +92,7 @@ type Roles []Role
 
 // The sets that CF's rules name (Cloud Controller's permissions).
 var (
+	AllRoles       = Roles{OrgAuditor, OrgManager, OrgBillingManager, OrgUser, SpaceAuditor, SpaceManager, SpaceDeveloper, SpaceSupporter}
 	OrgRoles       = Roles{OrgUser, OrgAuditor, OrgBillingManager, OrgManager}
 	SpaceRoles     = Roles{SpaceAuditor, SpaceDeveloper, SpaceManager, SpaceSupporter}
 	OrgReaders     = OrgRoles

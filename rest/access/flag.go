@@ -8,15 +8,15 @@ import (
 
 	"ingot/cf"
 	"ingot/kit/sql"
+	"ingot/rest/row"
 )
 
-// Flag is a feature flag that somebody set; flags without a row have their default.
+// Flag is a row of feature flags; its guid is its name. Each flag has a row; the time of its change is 0 until then.
 type Flag struct {
 	bun.BaseModel `bun:"table:rest_feature_flags"`
-	Name          string   `bun:"name,pk"`
-	Enabled       bool     `bun:"enabled"`
-	Message       string   `bun:"error_message"`
-	UpdatedAt     sql.Time `bun:"updated_at"`
+	row.Row
+	Enabled bool    `bun:"enabled"`
+	Message *string `bun:"error_message"`
 }
 
 // FlagDefault is one of CF's feature flags.
@@ -59,6 +59,22 @@ func FlagByName(name string) (FlagDefault, bool) {
 	return FlagDefault{}, false
 }
 
+// EnsureFlags makes the rows of the flags that have none yet.
+func EnsureFlags(ctx context.Context, db *sql.DB) error {
+	return db.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		for _, f := range Flags {
+			ok, err := tx.NewSelect().Model((*Flag)(nil)).Where("guid = ?", f.Name).Exists(ctx)
+			if err == nil && !ok {
+				_, err = tx.NewInsert().Model(&Flag{Row: row.Row{GUID: f.Name, CreatedAt: sql.Now()}, Enabled: f.Enabled}).Exec(ctx)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // Enabled answers nil when the feature flag lets the caller in ctx go on, and else 403 FeatureDisabled with the
 // operator's message or the flag's name.
 func Enabled(ctx context.Context, db bun.IDB, name string) error {
@@ -71,7 +87,7 @@ func Enabled(ctx context.Context, db bun.IDB, name string) error {
 		return nil
 	}
 	f := Flag{Enabled: def.Enabled}
-	err := db.NewSelect().Model(&f).Where("name = ?", name).Scan(ctx)
+	err := db.NewSelect().Model(&f).Where("guid = ?", name).Scan(ctx)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
@@ -79,8 +95,8 @@ func Enabled(ctx context.Context, db bun.IDB, name string) error {
 		return nil
 	}
 	words := name
-	if f.Message != "" {
-		words = f.Message
+	if f.Message != nil {
+		words = *f.Message
 	}
 	return cf.Errorf(cf.KindForbidden, "FeatureDisabled", "%s", words)
 }

@@ -19,7 +19,6 @@ type Status string
 const (
 	Active    Status = "active"
 	Suspended Status = "suspended"
-	Deleting  Status = "deleting"
 )
 
 // Organization is a row of organizations.
@@ -29,6 +28,7 @@ type Organization struct {
 	Name      string `bun:"name"`
 	NameKey   string `bun:"name_key"` // folded, unique
 	Status    Status `bun:"status"`
+	Deleting  bool   `bun:"deleting"` // a job is at it: nothing new comes in
 	QuotaGUID string `bun:"quota_guid"`
 	Isolation string `bun:"isolation_segment_guid"` // default of its spaces, or ""
 }
@@ -41,6 +41,7 @@ type Space struct {
 	NameKey   string `bun:"name_key"` // folded, unique in the organization
 	OrgGUID   string `bun:"org_guid"`
 	Status    Status `bun:"status"`
+	Deleting  bool   `bun:"deleting"`
 	AllowSSH  bool   `bun:"allow_ssh"`
 	QuotaGUID string `bun:"quota_guid"`             // of a space quota, or ""
 	Isolation string `bun:"isolation_segment_guid"` // or ""
@@ -50,7 +51,8 @@ type Space struct {
 type User struct {
 	bun.BaseModel `bun:"table:rest_users"`
 	row.Labelled
-	UAA *cf.User `bun:"-"` // read with the row where a view needs it; nil: a client, or unknown to UAA
+	Type string   `bun:"type"` // user, client, or "" until the first request tells
+	UAA  *cf.User `bun:"-"`    // read with the row where a view needs it; nil: a client, or unknown to UAA
 }
 
 // RoleRow is one role of one user.
@@ -85,22 +87,59 @@ func one[T any](ctx context.Context, db bun.IDB, guid string) (*T, error) {
 	return v, err
 }
 
-// Ensure makes the row of a user or client that calls for the first time.
-func Ensure(ctx context.Context, db *sql.DB, guid string) error {
-	known := func(db bun.IDB) (bool, error) {
-		return db.NewSelect().TableExpr("rest_users").ColumnExpr("1").Where("guid = ?", guid).Exists(ctx)
-	}
-	if ok, err := known(db.Read()); ok || err != nil {
+// Ensure makes the row of a user or client that calls for the first time. A client that has the guid of a user, or the
+// other way round, is refused: it would have that one's roles.
+func Ensure(ctx context.Context, db *sql.DB, c Caller) error {
+	_, want, _ := c.Actor()
+	var has string
+	err := db.Read().NewSelect().TableExpr("rest_users").Column("type").Where("guid = ?", c.GUID).Scan(ctx, &has)
+	switch {
+	case err == nil && has == want:
+		return nil
+	case err == nil && has != "":
+		return &cf.Error{Kind: cf.KindUnauthenticated, Code: "InvalidAuthToken"}
+	case err != nil && !errors.Is(err, sql.ErrNoRows):
 		return err
 	}
-	err := db.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if ok, err := known(tx); ok || err != nil {
+	err = db.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		r, err := tx.NewUpdate().TableExpr("rest_users").Set("type = ?", want).Where("guid = ?", c.GUID).Exec(ctx)
+		if err != nil {
 			return err
 		}
-		return row.Insert(ctx, tx, &User{Labelled: row.Labelled{Row: row.Row{GUID: guid}}})
+		if n, err := r.RowsAffected(); err != nil || n > 0 {
+			return err
+		}
+		return row.Insert(ctx, tx, &User{Labelled: row.Labelled{Row: row.Row{GUID: c.GUID}}, Type: want})
 	})
 	if sql.IsUnique(err) { // another request was first
 		return nil
+	}
+	return err
+}
+
+// HoldSpace holds the space's row until tx ends, and refuses when the space is gone or being deleted: whatever creates
+// something in a space calls it first, so that nothing is left behind by a deletion.
+func HoldSpace(ctx context.Context, db *sql.DB, tx bun.Tx, guid string) error {
+	s := new(Space)
+	err := db.ForUpdate(tx.NewSelect().Model(s).Where("guid = ?", guid)).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return cf.Errorf(cf.KindUnprocessable, "", "Invalid space. Ensure that the space exists and you have access to it.")
+	}
+	if err == nil && s.Deleting {
+		return cf.Errorf(cf.KindUnprocessable, "ResourceBeingDeleted", "space")
+	}
+	return err
+}
+
+// HoldOrg is the same for an organization.
+func HoldOrg(ctx context.Context, db *sql.DB, tx bun.Tx, guid string) error {
+	o := new(Organization)
+	err := db.ForUpdate(tx.NewSelect().Model(o).Where("guid = ?", guid)).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return cf.Errorf(cf.KindUnprocessable, "", "Invalid organization. Ensure the organization exists and you have access to it.")
+	}
+	if err == nil && o.Deleting {
+		return cf.Errorf(cf.KindUnprocessable, "ResourceBeingDeleted", "organization")
 	}
 	return err
 }

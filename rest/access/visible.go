@@ -107,13 +107,13 @@ func MayWriteSpace(ctx context.Context, db bun.IDB, space *Space, roles ...Role)
 	if err != nil {
 		return err
 	}
-	if err := org.writable(); err != nil || space.Status == Active {
+	if err := org.writable(); err != nil || space.Status == Active && !space.Deleting {
 		return err
 	}
 	if manager, err := HasInOrg(ctx, db, c, space.OrgGUID, OrgManager); err != nil || manager {
 		return err
 	}
-	if space.Status == Deleting {
+	if space.Deleting {
 		return cf.Errorf(cf.KindUnprocessable, "ResourceBeingDeleted", "space")
 	}
 	return &cf.Error{Kind: cf.KindForbidden, Code: "SpaceSuspended"}
@@ -136,10 +136,10 @@ func MayWriteOrg(ctx context.Context, db bun.IDB, org *Organization, roles ...Ro
 }
 
 func (o *Organization) writable() error {
-	switch o.Status {
-	case Deleting:
+	switch {
+	case o.Deleting:
 		return cf.Errorf(cf.KindUnprocessable, "ResourceBeingDeleted", "organization")
-	case Suspended:
+	case o.Status == Suspended:
 		return &cf.Error{Kind: cf.KindForbidden, Code: "OrgSuspended"}
 	}
 	return nil

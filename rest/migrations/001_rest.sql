@@ -1,18 +1,19 @@
 -- +goose Up
 CREATE TABLE IF NOT EXISTS rest_organizations (
   id $serial, guid $guid NOT NULL, created_at $time NOT NULL, updated_at $time NOT NULL, metadata $json,
-  name $name NOT NULL, name_key $name NOT NULL, status $name NOT NULL, quota_guid $guid NOT NULL,
+  name $name NOT NULL, name_key $name NOT NULL, status $word NOT NULL, deleting $bool NOT NULL, quota_guid $guid NOT NULL,
   isolation_segment_guid $guid NOT NULL,
   UNIQUE (guid), UNIQUE (name_key)
 ) $options;
 CREATE TABLE IF NOT EXISTS rest_spaces (
   id $serial, guid $guid NOT NULL, created_at $time NOT NULL, updated_at $time NOT NULL, metadata $json,
-  name $name NOT NULL, name_key $name NOT NULL, org_guid $guid NOT NULL, status $name NOT NULL,
+  name $name NOT NULL, name_key $name NOT NULL, org_guid $guid NOT NULL, status $word NOT NULL, deleting $bool NOT NULL,
   allow_ssh $bool NOT NULL, quota_guid $guid NOT NULL, isolation_segment_guid $guid NOT NULL,
   UNIQUE (guid), UNIQUE (org_guid, name_key)
 ) $options;
 CREATE TABLE IF NOT EXISTS rest_users (
   id $serial, guid $guid NOT NULL, created_at $time NOT NULL, updated_at $time NOT NULL, metadata $json,
+  type $word NOT NULL,
   UNIQUE (guid)
 ) $options;
 CREATE TABLE IF NOT EXISTS rest_roles (
@@ -25,7 +26,9 @@ CREATE TABLE IF NOT EXISTS rest_labels (
   PRIMARY KEY (resource_guid, key_prefix, key_name)
 ) $options;
 CREATE TABLE IF NOT EXISTS rest_feature_flags (
-  name $word NOT NULL PRIMARY KEY, enabled $bool NOT NULL, error_message $text, updated_at $time NOT NULL
+  id $serial, guid $guid NOT NULL, created_at $time NOT NULL, updated_at $time NOT NULL,
+  enabled $bool NOT NULL, error_message $text,
+  UNIQUE (guid)
 ) $options;
 CREATE TABLE IF NOT EXISTS rest_jobs (
   id $serial, guid $guid NOT NULL, created_at $time NOT NULL, updated_at $time NOT NULL,

@@ -28,12 +28,11 @@ import (
 
 // API is a running API.
 type API struct {
-	T      testing.TB
-	DB     *sql.DB
-	Jobs   *job.Pool
-	Server *rest.Server
-	Users  *Users
-	http   http.Handler
+	T     testing.TB
+	DB    *sql.DB
+	Users *Users
+	url   string
+	http  http.Handler
 }
 
 // Open makes a fresh database with the engine's tables.
@@ -53,18 +52,43 @@ func Open(t testing.TB) *sql.DB {
 // New serves nouns and routes on db.
 func New(t testing.TB, db *sql.DB, s rest.Server) *API {
 	t.Helper()
-	a := &API{T: t, DB: db, Jobs: &job.Pool{DB: db}, Users: &Users{}}
-	s.DB, s.Tokens, s.Jobs, s.URL = db, a.Users, a.Jobs, "https://api.ingot.test"
-	a.Server = &s
+	a := &API{T: t, DB: db, Users: &Users{}}
+	a.Serve(s)
+	return a
+}
+
+// Serving is the API that h serves at url.
+func Serving(t testing.TB, db *sql.DB, u *Users, url string, h http.Handler) *API {
+	return &API{T: t, DB: db, Users: u, url: url, http: h}
+}
+
+// Serve serves other nouns and routes from now on.
+func (a *API) Serve(s rest.Server) {
+	t := a.T
+	t.Helper()
+	pool := &job.Pool{DB: a.DB}
+	a.url = "https://api.ingot.test"
+	s.DB, s.Tokens, s.Jobs, s.URL = a.DB, a.Users, pool, a.url
 	if err := s.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Jobs.Start(t.Context()); err != nil {
+	if err := pool.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = a.Jobs.Stop(context.Background()) })
+	t.Cleanup(func() { _ = pool.Stop(context.Background()) })
 	a.http = s.Handler()
-	return a
+}
+
+// SetFlag sets a feature flag.
+func (a *API) SetFlag(name string, on bool) {
+	a.T.Helper()
+	err := a.DB.Write(a.T.Context(), func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewUpdate().Model((*access.Flag)(nil)).Set("enabled = ?", on).Where("guid = ?", name).Exec(ctx)
+		return err
+	})
+	if err != nil {
+		a.T.Fatal(err)
+	}
 }
 
 // Users is UAA's place: the token of a user is its name; the names below have scopes of their own.
@@ -133,7 +157,7 @@ func (a *API) Do(user, line string, body any) Answer {
 		}
 		r = bytes.NewReader(j)
 	}
-	path = strings.TrimPrefix(path, a.Server.URL)
+	path = strings.TrimPrefix(path, a.url)
 	req := httptest.NewRequest(method, path, r)
 	if user != "" {
 		req.Header.Set("Authorization", "bearer "+user)
@@ -253,10 +277,14 @@ func (a *API) World(name string) {
 
 func labelled(guid string) row.Labelled { return row.Labelled{Row: row.Row{GUID: guid}} }
 
+func caller(user string) access.Caller {
+	return access.NewCaller(cf.Identity{UserID: cf.UserID(user + "-guid"), UserName: user})
+}
+
 // Role gives the user a role in the world's organization or space, and the user row.
 func (a *API) Role(user string, role access.Role, world string) {
 	a.T.Helper()
-	if err := access.Ensure(context.Background(), a.DB, user+"-guid"); err != nil {
+	if err := access.Ensure(context.Background(), a.DB, caller(user)); err != nil {
 		a.T.Fatal(err)
 	}
 	r := &access.RoleRow{Type: role, UserGUID: user + "-guid", OrgGUID: world}
