@@ -9,9 +9,7 @@ package stack
 
 import (
 	"context"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -21,12 +19,11 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
-	"time"
 
-	"ingot/kit/lock"
+	"ingot/buildpacks/once"
 )
 
-// What `cf stacks` shows, and the Debian release that it is made of.
+// What `cf stacks` shows, and the Debian release that the stack is made of.
 const (
 	Name        = "cflinuxfs4"
 	Description = "Debian 12 (bookworm) packages made to serve as Cloud Foundry's cflinuxfs4"
@@ -42,42 +39,30 @@ var recipe embed.FS
 // Build returns the stack's tar and the SHA-256 of its bytes in hex; it builds it when cache does not hold this recipe
 // yet, which takes about a minute, root, and the package mmdebstrap. Progress goes to log.
 func Build(ctx context.Context, cache string, log io.Writer) (tarPath, digest string, err error) {
-	b := builder{dir: filepath.Join(cache, "stack"), log: log}
-	if err := b.prepare("/etc/apt"); err != nil {
+	b := builder{log: log}
+	if err := b.prepare(); err != nil {
 		return "", "", fmt.Errorf("stack %s: %w", Name, err)
 	}
-	if path, digest, ok := b.cached(); ok {
-		return path, digest, nil
-	}
-	held, err := b.wait(ctx)
+	// The key comes from all that we decide, not from what the mirror holds today.
+	key := once.Key(Release, runtime.GOARCH, epoch, trimVersion, b.packages, b.customize, b.cas)
+	dir, err := once.Dir(ctx, filepath.Join(cache, "stack"), key, log, func(folder string) error { return b.build(ctx, folder) })
 	if err != nil {
-		return "", "", fmt.Errorf("stack %s: %w", Name, err)
-	}
-	defer func() { _ = held.Release() }()
-	if path, digest, ok := b.cached(); ok { // the other builder made it
-		return path, digest, nil
-	}
-	if err := b.build(ctx); err != nil {
 		return "", "", fmt.Errorf("build stack %s: %w", Name, err)
 	}
-	path, digest, ok := b.cached()
-	if !ok {
-		return "", "", fmt.Errorf("build stack %s: %s vanished", Name, path)
-	}
-	return path, digest, nil
+	tarPath = filepath.Join(dir, Name+".tar")
+	text, err := os.ReadFile(tarPath + ".sha256")
+	return tarPath, strings.TrimSpace(string(text)), err
 }
 
 type builder struct {
-	dir       string // <cache>/stack
 	log       io.Writer
 	packages  []string
 	customize []byte
 	cas       [][]byte
-	key       string // names the recipe
 }
 
-// prepare reads the recipe and derives its key: from all that we decide, not from what the mirror holds today.
-func (b *builder) prepare(apt string) error {
+// prepare reads the recipe and the operator's CAs.
+func (b *builder) prepare() error {
 	list, err := recipe.ReadFile("recipe/packages")
 	if err != nil {
 		return err
@@ -91,44 +76,11 @@ func (b *builder) prepare(apt string) error {
 		return err
 	}
 	b.cas, err = extraCAs("/etc/ssl/certs/ca-certificates.crt", "/usr/share/ca-certificates")
-	if err != nil {
-		return err
-	}
-	h := sha256.New()
-	fmt.Fprintf(h, "%s %s %s %d\n%q\n%q\n%q\n", Release, runtime.GOARCH, epoch, trimVersion, b.packages, b.customize, b.cas)
-	b.key = hex.EncodeToString(h.Sum(nil))[:16]
-	return os.MkdirAll(b.dir, 0o755)
+	return err
 }
 
-func (b *builder) cached() (path, digest string, ok bool) {
-	path = filepath.Join(b.dir, b.key, Name+".tar")
-	text, err := os.ReadFile(path + ".sha256")
-	return path, strings.TrimSpace(string(text)), err == nil
-}
-
-// wait takes the lock on the folder, after any other builder.
-func (b *builder) wait(ctx context.Context) (*lock.Held, error) {
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for told := false; ; told = true {
-		held, err := lock.Folder(b.dir)
-		var busy *lock.Busy
-		if !errors.As(err, &busy) {
-			return held, err
-		}
-		if !told {
-			fmt.Fprintf(b.log, "waiting for the build of pid %s\n", busy.PID)
-		}
-		select {
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case <-tick.C:
-		}
-	}
-}
-
-// build makes <dir>/<key> in one rename. The caller holds the lock.
-func (b *builder) build(ctx context.Context) error {
+// build makes the tar and its digest in folder.
+func (b *builder) build(ctx context.Context, folder string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("root is needed to make a root filesystem")
 	}
@@ -136,24 +88,15 @@ func (b *builder) build(ctx context.Context) error {
 	if err != nil {
 		return errors.New("mmdebstrap is missing: apt-get install mmdebstrap")
 	}
-	work, out := filepath.Join(b.dir, "work"), filepath.Join(b.dir, "new")
-	for _, old := range []string{work, out, filepath.Join(b.dir, b.key)} { // of a killed build
-		if err := os.RemoveAll(old); err != nil {
-			return err
-		}
-	}
-	defer func() { _, _ = os.RemoveAll(work), os.RemoveAll(out) }()
+	work := filepath.Join(folder, "work")
 	args, err := b.stage(ctx, work)
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(out, 0o755); err != nil {
+	if err := b.run(ctx, folder, append([]string{mmdebstrap}, args...)); err != nil {
 		return err
 	}
-	if err := b.run(ctx, mmdebstrap, args, filepath.Join(out, Name+".tar")); err != nil {
-		return err
-	}
-	return os.Rename(out, filepath.Join(b.dir, b.key))
+	return os.RemoveAll(work)
 }
 
 // stage writes mmdebstrap's inputs into work, which also takes its temporary root, and returns its arguments.
@@ -185,12 +128,12 @@ func (b *builder) stage(ctx context.Context, work string) ([]string, error) {
 }
 
 // run runs mmdebstrap with namespaces of its own for mounts and processes, so that however this process ends, all of
-// it ends and no mount stays; its tar goes trimmed to path, and the digest beside it.
-func (b *builder) run(ctx context.Context, mmdebstrap string, args []string, path string) error {
+// it ends and no mount stays; its tar goes trimmed into folder, and the digest beside it.
+func (b *builder) run(ctx context.Context, folder string, args []string) error {
 	runtime.LockOSThread() // Pdeathsig is about the thread that started the child
 	defer runtime.UnlockOSThread()
-	work := filepath.Join(b.dir, "work")
-	cmd := exec.CommandContext(ctx, mmdebstrap, args...)
+	work := filepath.Join(folder, "work")
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), "TMPDIR="+work, "SOURCE_DATE_EPOCH="+epoch, "EXTRA_CAS="+filepath.Join(work, "cas"))
 	cmd.Stderr = b.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID, Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
@@ -201,31 +144,14 @@ func (b *builder) run(ctx context.Context, mmdebstrap string, args []string, pat
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("mmdebstrap: %w", err)
 	}
-	digest, err := writeTrimmed(path, tar)
+	path := filepath.Join(folder, Name+".tar")
+	digest, err := once.File(path, func(w io.Writer) error { return trim(w, tar) })
 	if err != nil {
 		_ = cmd.Process.Kill() // it would wait for a reader
 	}
-	if waited := cmd.Wait(); waited != nil {
-		return fmt.Errorf("mmdebstrap: %w", errors.Join(waited, err))
+	if waited := cmd.Wait(); waited != nil || err != nil {
+		return fmt.Errorf("mmdebstrap (what it says is in the log): %w", errors.Join(context.Cause(ctx), waited, err))
 	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return os.WriteFile(path+".sha256", []byte(digest+"\n"), 0o644)
-}
-
-func writeTrimmed(path string, r io.Reader) (digest string, err error) {
-	f, err := os.Create(path)
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	h := sha256.New()
-	if err := trim(io.MultiWriter(f, h), r); err != nil {
-		return "", err
-	}
-	if err := f.Sync(); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	_, err = once.File(path+".sha256", func(w io.Writer) error { _, err := fmt.Fprintln(w, digest); return err })
+	return err
 }
