@@ -22,7 +22,7 @@ import (
 func Key(inputs ...any) string {
 	h := sha256.New()
 	for _, in := range inputs {
-		fmt.Fprintf(h, "%v\n", in)
+		_, _ = fmt.Fprintf(h, "%v\n", in)
 	}
 	return hex.EncodeToString(h.Sum(nil))[:16]
 }
