@@ -159,6 +159,14 @@ func (db *DB) LockRow(ctx context.Context, tx bun.Tx, table, guid string) error 
 	return err
 }
 
+// ForUpdate makes q hold the rows that it reads until its transaction ends. SQLite has one writer and needs none.
+func (db *DB) ForUpdate(q *bun.SelectQuery) *bun.SelectQuery {
+	if db.Engine == SQLite {
+		return q
+	}
+	return q.For("UPDATE")
+}
+
 // IsUnique tells whether err is a violated unique index.
 func IsUnique(err error) bool {
 	if err == nil {
