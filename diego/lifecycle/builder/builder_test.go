@@ -186,7 +186,7 @@ func TestSupplyAndFinalize(t *testing.T) {
 		pack{"detect": no, "supply": tell("supplyB"), "finalize": tell("finalizeB") + "echo 'export A=1' > $5/b.sh; printf 'name: go\\nconfig: {entrypoint_prefix: foo}\\n' > $3/$4/config.yml\n", "release": release("  web: ./b")})
 	b.SkipDetect = true
 	b.run()
-	if want := "supplyA 4: app deps 0 \nsupplyB 4: app deps 1 \nfinalizeB 5: app deps 1 profile.d\n"; b.out.String() != want {
+	if want := "supplyA 4: app deps 0\nsupplyB 4: app deps 1\nfinalizeB 5: app deps 1 profile.d\n"; b.out.String() != want {
 		t.Errorf("said\n%swant\n%s", &b.out, want)
 	}
 	got := b.result().Lifecycle.Buildpacks
