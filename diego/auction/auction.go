@@ -22,27 +22,12 @@ const (
 	starting = 0.25 // score of each container that the cell is creating
 )
 
-// Work is one instance of an LRP, or a task, that needs a cell.
-type Work struct {
-	LRP   cf.ProcessID // empty for a task
-	Index int
-	Task  cf.TaskID // empty for an LRP
-	Stack string
-	Need  cf.Resources // Containers counts as 1, whatever it holds
-}
-
-// Placement is what became of a piece of work.
-type Placement struct {
-	Work
-	Cell  cf.CellID // empty: not placed
-	Error string    // why not
-	Never bool      // not even the empty cells could take it
-}
+var _ cf.Auction = Place
 
 // Place finds a cell for each piece of work and answers in the order of work.
-func Place(work []Work, cells []cf.CellState) []Placement {
+func Place(work []cf.Work, cells []cf.CellState) []cf.Placement {
 	f := newField(work, cells)
-	out := make([]Placement, len(work))
+	out := make([]cf.Placement, len(work))
 	for _, i := range f.order(work) {
 		w := work[i]
 		w.Need.Containers = 1
@@ -78,7 +63,7 @@ type field struct {
 	spreads map[cf.ProcessID]*spread
 }
 
-func newField(work []Work, cells []cf.CellState) *field {
+func newField(work []cf.Work, cells []cf.CellState) *field {
 	cells = slices.Clone(cells)
 	slices.SortFunc(cells, func(a, b cf.CellState) int {
 		return cmp.Or(cmp.Compare(a.Zone, b.Zone), cmp.Compare(a.ID, b.ID))
@@ -130,7 +115,7 @@ func (s *spread) add(cell, zone, n int) {
 }
 
 // order gives the turns: an instance of each LRP that has none, then tasks, then the rest by index; the big ones first.
-func (f *field) order(work []Work) []int {
+func (f *field) order(work []cf.Work) []int {
 	first := map[cf.ProcessID]int{}
 	for i, w := range work {
 		if w.LRP == "" || len(f.spreads[w.LRP].cells) > 0 {
@@ -157,13 +142,13 @@ func (f *field) order(work []Work) []int {
 }
 
 // place finds the winner for w and books it.
-func (f *field) place(w Work) Placement {
+func (f *field) place(w cf.Work) cf.Placement {
 	able := f.stacks[w.Stack]
 	if len(able) == 0 {
 		if len(f.bidders) == 0 {
-			return Placement{Error: noCells}
+			return cf.Placement{Error: noCells}
 		}
-		return Placement{Error: noMatch, Never: true}
+		return cf.Placement{Error: noMatch, Never: true}
 	}
 	s := f.spreads[w.LRP]
 	if s != nil {
@@ -188,7 +173,7 @@ func (f *field) place(w Work) Placement {
 	if s != nil {
 		s.add(won, b.zone, 1)
 	}
-	return Placement{Cell: b.id}
+	return cf.Placement{Cell: b.id}
 }
 
 // winner is the cell with the lowest score in the zones that hold the fewest instances of the process and have room;
@@ -221,7 +206,7 @@ func fits(need, in cf.Resources) bool {
 }
 
 // refusal names what is short on any of the cells, sorted.
-func (f *field) refusal(able []int, need cf.Resources) Placement {
+func (f *field) refusal(able []int, need cf.Resources) cf.Placement {
 	var containers, disk, memory bool
 	never := true
 	for _, i := range able {
@@ -240,5 +225,5 @@ func (f *field) refusal(able []int, need cf.Resources) Placement {
 			short = append(short, s.name)
 		}
 	}
-	return Placement{Error: noRoom + strings.Join(short, ", "), Never: never}
+	return cf.Placement{Error: noRoom + strings.Join(short, ", "), Never: never}
 }

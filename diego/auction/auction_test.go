@@ -16,12 +16,12 @@ func cell(id, zone string, free, total int) cf.CellState {
 		Free:  cf.Resources{MemoryMB: free, DiskMB: free, Containers: 250}}
 }
 
-func lrp(id string, index, mb int) Work {
-	return Work{LRP: cf.ProcessID(id), Index: index, Stack: "fs", Need: cf.Resources{MemoryMB: mb, DiskMB: mb}}
+func lrp(id string, index, mb int) cf.Work {
+	return cf.Work{LRP: cf.ProcessID(id), Index: index, Stack: "fs", Need: cf.Resources{MemoryMB: mb, DiskMB: mb}}
 }
 
-func task(id string, mb int) Work {
-	return Work{Task: cf.TaskID(id), Stack: "fs", Need: cf.Resources{MemoryMB: mb, DiskMB: mb}}
+func task(id string, mb int) cf.Work {
+	return cf.Work{Task: cf.TaskID(id), Stack: "fs", Need: cf.Resources{MemoryMB: mb, DiskMB: mb}}
 }
 
 func TestPlace(t *testing.T) {
@@ -35,27 +35,27 @@ func TestPlace(t *testing.T) {
 	holding.Processes = map[cf.ProcessID]int{"p": 1}
 	for _, c := range []struct {
 		name  string
-		work  []Work
+		work  []cf.Work
 		cells []cf.CellState
 		want  []string // cell or error
 	}{
 		{"no work", nil, nil, []string{}},
-		{"no cells", []Work{lrp("p", 0, 1)}, nil, []string{"unable to communicate to compatible cells"}},
-		{"other stack", []Work{{LRP: "p", Stack: "windows"}}, []cf.CellState{cell("a", "z", 9, 9)}, []string{"found no compatible cell"}},
-		{"evacuating", []Work{lrp("p", 0, 1)}, []cf.CellState{leaving}, []string{"found no compatible cell"}},
-		{"too big", []Work{lrp("p", 0, 101)}, []cf.CellState{cell("a", "z", 100, 100)}, []string{"insufficient resources: disk, memory"}},
-		{"memory only", []Work{{LRP: "p", Stack: "fs", Need: cf.Resources{MemoryMB: 101}}}, []cf.CellState{cell("a", "z", 100, 100)},
+		{"no cells", []cf.Work{lrp("p", 0, 1)}, nil, []string{"unable to communicate to compatible cells"}},
+		{"other stack", []cf.Work{{LRP: "p", Stack: "windows"}}, []cf.CellState{cell("a", "z", 9, 9)}, []string{"found no compatible cell"}},
+		{"evacuating", []cf.Work{lrp("p", 0, 1)}, []cf.CellState{leaving}, []string{"found no compatible cell"}},
+		{"too big", []cf.Work{lrp("p", 0, 101)}, []cf.CellState{cell("a", "z", 100, 100)}, []string{"insufficient resources: disk, memory"}},
+		{"memory only", []cf.Work{{LRP: "p", Stack: "fs", Need: cf.Resources{MemoryMB: 101}}}, []cf.CellState{cell("a", "z", 100, 100)},
 			[]string{"insufficient resources: memory"}},
-		{"containers", []Work{task("t", 1)}, []cf.CellState{full}, []string{"insufficient resources: containers"}},
-		{"emptier cell", []Work{lrp("p", 0, 10)}, []cf.CellState{cell("a", "z", 50, 100), cell("b", "z", 90, 100)}, []string{"b"}},
-		{"tie by id", []Work{lrp("p", 0, 10)}, []cf.CellState{cell("b", "z", 90, 100), cell("a", "z", 90, 100)}, []string{"a"}},
-		{"starting containers cost", []Work{lrp("p", 0, 10)}, []cf.CellState{busy, cell("b", "z1", 500, 1000)}, []string{"b"}},
-		{"away from its own kind", []Work{lrp("p", 1, 10)}, []cf.CellState{holding, cell("b", "z1", 300, 1000)}, []string{"b"}},
-		{"zone before cell", []Work{lrp("p", 1, 10)}, []cf.CellState{holding, cell("b", "z1", 1000, 1000), cell("c", "z2", 100, 1000)}, []string{"c"}},
-		{"full zone falls back", []Work{lrp("p", 1, 10)}, []cf.CellState{holding, cell("c", "z2", 1, 1000)}, []string{"a"}},
-		{"first instances, then tasks, then the rest", []Work{lrp("p", 1, 40), task("t", 40), lrp("p", 0, 40), lrp("q", 0, 40)},
+		{"containers", []cf.Work{task("t", 1)}, []cf.CellState{full}, []string{"insufficient resources: containers"}},
+		{"emptier cell", []cf.Work{lrp("p", 0, 10)}, []cf.CellState{cell("a", "z", 50, 100), cell("b", "z", 90, 100)}, []string{"b"}},
+		{"tie by id", []cf.Work{lrp("p", 0, 10)}, []cf.CellState{cell("b", "z", 90, 100), cell("a", "z", 90, 100)}, []string{"a"}},
+		{"starting containers cost", []cf.Work{lrp("p", 0, 10)}, []cf.CellState{busy, cell("b", "z1", 500, 1000)}, []string{"b"}},
+		{"away from its own kind", []cf.Work{lrp("p", 1, 10)}, []cf.CellState{holding, cell("b", "z1", 300, 1000)}, []string{"b"}},
+		{"zone before cell", []cf.Work{lrp("p", 1, 10)}, []cf.CellState{holding, cell("b", "z1", 1000, 1000), cell("c", "z2", 100, 1000)}, []string{"c"}},
+		{"full zone falls back", []cf.Work{lrp("p", 1, 10)}, []cf.CellState{holding, cell("c", "z2", 1, 1000)}, []string{"a"}},
+		{"first instances, then tasks, then the rest", []cf.Work{lrp("p", 1, 40), task("t", 40), lrp("p", 0, 40), lrp("q", 0, 40)},
 			[]cf.CellState{cell("a", "z", 120, 120)}, []string{"insufficient resources: disk, memory", "a", "a", "a"}},
-		{"big ones first", []Work{lrp("p", 0, 10), lrp("q", 0, 95)}, []cf.CellState{cell("a", "z", 100, 100)},
+		{"big ones first", []cf.Work{lrp("p", 0, 10), lrp("q", 0, 95)}, []cf.CellState{cell("a", "z", 100, 100)},
 			[]string{"insufficient resources: disk, memory", "a"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -72,13 +72,13 @@ func TestPlace(t *testing.T) {
 
 func TestNever(t *testing.T) {
 	cells := []cf.CellState{cell("a", "z", 10, 100)}
-	got := Place([]Work{task("later", 50), task("never", 500)}, cells)
+	got := Place([]cf.Work{task("later", 50), task("never", 500)}, cells)
 	if got[0].Never || got[0].Error == "" || !got[1].Never {
 		t.Errorf("later %+v, never %+v", got[0], got[1])
 	}
 }
 
-func draw(t *rapid.T) (work []Work, cells []cf.CellState) {
+func draw(t *rapid.T) (work []cf.Work, cells []cf.CellState) {
 	for i := range rapid.IntRange(0, 12).Draw(t, "cells") {
 		c := cell(fmt.Sprintf("c%02d", i), fmt.Sprintf("z%d", rapid.IntRange(0, 2).Draw(t, "zone")), 0, 1000)
 		c.Free.MemoryMB = rapid.IntRange(0, 1000).Draw(t, "mem")
@@ -145,7 +145,7 @@ func TestSpread(t *testing.T) {
 				cells = append(cells, cell(fmt.Sprint(z, "-", c), fmt.Sprint("z", z), 100000-rapid.IntRange(0, 50000).Draw(t, "used"), 100000))
 			}
 		}
-		var work []Work
+		var work []cf.Work
 		for i := range n {
 			work = append(work, lrp("p", i, 1))
 		}
@@ -183,7 +183,7 @@ func BenchmarkPlace1000Cells(b *testing.B) {
 	for i := range 1000 {
 		cells = append(cells, cell(fmt.Sprintf("c%04d", i), fmt.Sprint("z", i%3), 1<<20, 1<<20))
 	}
-	work := make([]Work, 0, 10000)
+	work := make([]cf.Work, 0, 10000)
 	for i := range cap(work) {
 		work = append(work, lrp(fmt.Sprint("p", i/5), i%5, 64))
 	}
