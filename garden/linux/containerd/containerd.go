@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	containersapi "github.com/containerd/containerd/api/services/containers/v1"
@@ -64,6 +65,8 @@ type Server struct {
 
 	Client *client.Client // set by Start
 	loaded []*plugin.Plugin
+	once   sync.Once
+	logger *logrus.Logger
 }
 
 // Bundles is the folder that holds a folder for each task.
@@ -71,13 +74,23 @@ func (s *Server) Bundles() string {
 	return filepath.Join(s.State, string(plugins.RuntimePluginV2)+".task", Namespace)
 }
 
+// Work is the folder that containerd keeps for tasks beside their bundles.
+func (s *Server) Work() string {
+	return filepath.Join(s.Root, string(plugins.RuntimePluginV2)+".task", Namespace)
+}
+
+// Temp is where shims mount things for a moment.
+func (s *Server) Temp() string { return filepath.Join(s.Run, "t") }
+
 // Context gives ctx our namespace and log.
 func (s *Server) Context(ctx context.Context) context.Context {
-	l := logrus.New()
-	l.SetOutput(io.Discard)
-	l.SetLevel(logrus.WarnLevel)
-	l.AddHook(toSlog{s.Log})
-	return log.WithLogger(namespaces.WithNamespace(ctx, Namespace), l.WithContext(ctx))
+	s.once.Do(func() {
+		s.logger = logrus.New()
+		s.logger.SetOutput(io.Discard)
+		s.logger.SetLevel(logrus.WarnLevel)
+		s.logger.AddHook(toSlog{s.Log})
+	})
+	return log.WithLogger(namespaces.WithNamespace(ctx, Namespace), s.logger.WithContext(ctx))
 }
 
 // Start brings containerd up. It loads the shims that an earlier process left; those that have no process any more are
@@ -90,7 +103,7 @@ func (s *Server) Start(ctx context.Context) (err error) {
 	for _, dir := range []struct {
 		path string
 		mode os.FileMode
-	}{{s.Root, 0o700}, {s.State, 0o711}, {s.Run, 0o711}} {
+	}{{s.Root, 0o700}, {s.State, 0o711}, {s.Run, 0o711}, {s.Temp(), 0o700}} {
 		if err := os.MkdirAll(dir.path, dir.mode); err != nil {
 			return err
 		}
@@ -133,6 +146,7 @@ func (s *Server) load(ctx context.Context, set *plugin.Set, r plugin.Registratio
 	switch c := r.Config.(type) {
 	case *runtime.ShimConfig:
 		c.SocketDir = filepath.Join(s.Run, "s")
+		c.Env = []string{"XDG_RUNTIME_DIR=" + s.Temp()} // where the shim mounts the lower folders for a moment
 	case interface{ SetAddress(string) }: // the ttrpc server, to which the shims report
 		c.SetAddress(socket + ".ttrpc")
 	}

@@ -102,13 +102,22 @@ func (d *Disks) Names() ([]string, error) {
 	return out, nil
 }
 
+// Used is how many bytes of the disk a container's file takes; 0 if there is none.
+func (d *Disks) Used(name string) int64 {
+	var st unix.Stat_t
+	if err := unix.Stat(d.image(name), &st); err != nil {
+		return 0
+	}
+	return st.Blocks * 512
+}
+
 // Free is how many bytes the disk behind the files can still take.
-func (d *Disks) Free() (free, total uint64, err error) {
+func (d *Disks) Free() (int64, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(d.Folder, &st); err != nil {
-		return 0, 0, fmt.Errorf("free space of %s: %w", d.Folder, err)
+		return 0, fmt.Errorf("free space of %s: %w", d.Folder, err)
 	}
-	return st.Bavail * uint64(st.Bsize), st.Blocks * uint64(st.Bsize), nil
+	return int64(st.Bavail) * int64(st.Bsize), nil
 }
 
 const suffix = ".ext4"
