@@ -11,20 +11,20 @@ package bbs
 
 import (
 	"context"
-	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"sync"
 	"time"
 
+	"github.com/uptrace/bun"
+
 	"ingot/cf"
+	"ingot/diego/bbs/chore"
+	"ingot/diego/bbs/feed"
+	"ingot/diego/bbs/store"
 	"ingot/kit/sql"
 )
-
-//go:embed migrations/*.sql
-var migrations embed.FS
 
 // What Diego waits for (ecosystem.md §5.1; systems.md §11.0).
 const (
@@ -39,7 +39,7 @@ const (
 	cellTimeout = 10 * time.Second       // of one call to a cell
 	stopTimeout = 30 * time.Second       // of a stop, which is graceful for 10 s
 	tellTimeout = 30 * time.Second       // of one call to Outcomes
-	presence    = 5 * time.Second        // between looks at the cells
+	presence    = 2 * time.Second        // between looks at the cells
 	bootRetry   = 100 * time.Millisecond // while no cell is there yet
 	errorRetry  = time.Second
 )
@@ -52,10 +52,10 @@ type BBS struct {
 	Auction  cf.Auction    // auction.Place
 	Converge time.Duration // between convergences; 0 = 30 s
 
-	feed    feed
-	stops   *chores
-	crashes *chores
-	tasks   *chores
+	feed    feed.Feed
+	stops   *chore.List
+	crashes *chore.List
+	tasks   *chore.List
 	work    chan struct{} // wakes the loop
 	booted  time.Time
 	cancel  context.CancelFunc
@@ -74,22 +74,18 @@ var (
 
 // Start brings the store up to date and begins to converge. ctx bounds only the start.
 func (b *BBS) Start(ctx context.Context) error {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	if err := b.DB.Migrate(ctx, files, "bbs_schema"); err != nil {
+	if err := store.Migrate(ctx, b.DB); err != nil {
 		return err
 	}
 	b.booted = time.Now()
 	b.seen, b.waiting = map[cf.CellID]time.Time{}, map[cf.InstanceID]chan struct{}{}
 	b.work = make(chan struct{}, 1)
-	b.stops, b.crashes, b.tasks = newChores(b.listStops), newChores(b.listCrashes), newChores(b.listDone)
+	b.stops, b.crashes, b.tasks = chore.New(b.listStops), chore.New(b.listCrashes), chore.New(b.listDone)
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	b.cancel = cancel
 	b.running.Go(func() { b.loop(run) })
-	for _, c := range []*chores{b.stops, b.crashes, b.tasks} {
-		b.running.Go(func() { c.run(run) })
+	for _, c := range []*chore.List{b.stops, b.crashes, b.tasks} {
+		b.running.Go(func() { c.Run(run) })
 	}
 	return nil
 }
@@ -100,6 +96,7 @@ func (b *BBS) Stop(ctx context.Context) error {
 		return nil
 	}
 	b.cancel()
+	b.feed.Close()
 	done := make(chan struct{})
 	go func() { b.running.Wait(); close(done) }()
 	select {
@@ -131,7 +128,6 @@ func (b *BBS) loop(ctx context.Context) {
 		retry, err := b.place(ctx)
 		if err := errors.Join(append(errs, err)...); err != nil && ctx.Err() == nil {
 			slog.Error("bbs: convergence failed and is tried again", "error", err)
-			retry = errorRetry
 		}
 		next := b.nextCrash(ctx, look)
 		if soon := time.Now().Add(retry); retry > 0 && next.After(soon) {
@@ -147,10 +143,10 @@ func (b *BBS) loop(ctx context.Context) {
 	}
 }
 
-// wake leaves a mark for a loop; one mark is enough.
-func wake(c chan struct{}) {
+// wake leaves a mark for the loop; one mark is enough.
+func (b *BBS) wake() {
 	select {
-	case c <- struct{}{}:
+	case b.work <- struct{}{}:
 	default:
 	}
 }
@@ -162,7 +158,36 @@ func (b *BBS) alive(id cf.CellID) {
 	b.seen[id] = time.Now()
 }
 
-// conflict refuses a report about an instance or task that is no longer the cell's.
-func conflict(format string, args ...any) error {
-	return cf.Errorf(cf.KindConflict, "", format, args...)
+// write runs fn in a transaction of its own; once it is durable, the followers hear of it in the order of the commits and
+// the loops are woken.
+func (b *BBS) write(ctx context.Context, fn func(ctx context.Context, t *store.Txn) error) (err error) {
+	var t *store.Txn
+	var ticket uint64
+	err = errors.New("bbs: the transaction did not end") // should fn panic
+	defer func() {
+		if ticket == 0 {
+			return
+		}
+		if err != nil {
+			t = &store.Txn{}
+		}
+		b.expectGone(t.Retired) // before anybody can answer
+		b.feed.Publish(ticket, t.Version, t.Changes)
+		if t.Place {
+			b.wake()
+		}
+		for c, has := range map[*chore.List]bool{b.stops: t.Stops, b.crashes: t.Crashes, b.tasks: t.Done} {
+			if has {
+				c.Wake()
+			}
+		}
+	}()
+	return b.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		var err error
+		if t, err = store.Begin(ctx, tx); err != nil {
+			return err
+		}
+		ticket = b.feed.Ticket() // behind the clock row's lock, so that tickets follow the order of the commits
+		return fn(ctx, t)
+	})
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"ingot/cf"
+	"ingot/diego/bbs/store"
 	"ingot/kit/sql"
 )
 
@@ -22,7 +23,7 @@ func (b *BBS) watchCells(ctx context.Context) error {
 	b.mu.Lock()
 	for _, c := range cells {
 		if now.Sub(b.seen[c.ID]) > cellLost {
-			wake(b.work)
+			b.wake()
 		}
 		b.seen[c.ID] = now
 	}
@@ -48,34 +49,34 @@ func (b *BBS) watchCells(ctx context.Context) error {
 // lose gives up what a vanished cell ran.
 func (b *BBS) lose(ctx context.Context, cell cf.CellID) error {
 	var lrps []cf.ActualLRP
-	var tasks []taskRow
-	err := b.write(ctx, func(ctx context.Context, t *txn) (err error) {
-		lrps, err = actuals(ctx, t.Tx, func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("cell = ?", cell) })
+	var tasks []store.Task
+	err := b.write(ctx, func(ctx context.Context, t *store.Txn) (err error) {
+		lrps, err = store.Instances(ctx, t.Tx, store.OnCell(cell))
 		if err != nil {
 			return err
 		}
 		for _, a := range lrps {
-			if err := t.gone(ctx, a); err != nil {
+			if err := t.Gone(ctx, a); err != nil {
 				return err
 			}
-			if err := t.fresh(ctx, a, ""); err != nil {
+			if err := t.Fresh(ctx, a, ""); err != nil {
 				return err
 			}
 		}
-		if tasks, err = tasksOn(ctx, t.Tx, cell); err != nil {
+		if tasks, err = store.Tasks(ctx, t.Tx, store.Unfinished(cell)); err != nil {
 			return err
 		}
 		for _, r := range tasks {
 			if r.State == cf.TaskRunning {
-				err = t.fail(ctx, r, taskCellLost)
+				err = t.Fail(ctx, r, taskCellLost)
 			} else {
-				err = t.unplaceTask(ctx, r)
+				err = t.Unplace(ctx, r)
 			}
 			if err != nil {
 				return err
 			}
 		}
-		_, err = t.NewDelete().Model((*stopRow)(nil)).Where("cell = ?", cell).Exec(ctx)
+		_, err = t.NewDelete().Model((*store.Stop)(nil)).Where("cell = ?", cell).Exec(ctx)
 		return err
 	})
 	if err == nil {
@@ -87,25 +88,26 @@ func (b *BBS) lose(ctx context.Context, cell cf.CellID) error {
 // converge repairs what nobody reports: placements that were never taken up, tasks that never began, rows that have
 // done their duty.
 func (b *BBS) converge(ctx context.Context, now time.Time) error {
-	var slots []actualRow
-	err := b.DB.Read().NewSelect().Model(&slots).Where("state = ?", cf.LRPUnclaimed).Where("cell <> ''").Scan(ctx)
+	unclaimed, err := store.Instances(ctx, b.DB.Read(), func(q *bun.SelectQuery) *bun.SelectQuery {
+		return q.Where("state = ?", cf.LRPUnclaimed).Where("cell <> ''")
+	})
 	if err != nil {
-		return fmt.Errorf("read unclaimed instances: %w", err)
+		return err
 	}
-	for _, s := range slots {
-		if err := b.kick(ctx, now, s.Body.V); err != nil {
+	for _, a := range unclaimed {
+		if err := b.kick(ctx, now, a); err != nil {
 			return err
 		}
 	}
 	if err := b.convergeTasks(ctx, now); err != nil {
 		return err
 	}
-	old, err := b.DB.Read().NewSelect().Model((*crashRow)(nil)).Where("at < ?", sql.At(now.Add(-keepCrash))).Exists(ctx)
+	old, err := b.DB.Read().NewSelect().Model((*store.Crash)(nil)).Where("at < ?", sql.At(now.Add(-keepCrash))).Exists(ctx)
 	if err != nil || !old {
 		return err
 	}
-	return b.write(ctx, func(ctx context.Context, t *txn) error {
-		_, err := t.NewDelete().Model((*crashRow)(nil)).Where("at < ?", sql.At(now.Add(-keepCrash))).Exec(ctx)
+	return b.write(ctx, func(ctx context.Context, t *store.Txn) error {
+		_, err := t.NewDelete().Model((*store.Crash)(nil)).Where("at < ?", sql.At(now.Add(-keepCrash))).Exec(ctx)
 		return err
 	})
 }
@@ -115,45 +117,46 @@ func (b *BBS) kick(ctx context.Context, now time.Time, a cf.ActualLRP) error {
 	if now.Sub(a.Since) < kickAfter || now.Sub(b.booted) < kickAfter {
 		return nil
 	}
-	return b.write(ctx, func(ctx context.Context, t *txn) error {
-		have, err := t.current(ctx, a.Instance, a.Cell)
+	return b.write(ctx, func(ctx context.Context, t *store.Txn) error {
+		have, err := t.Current(ctx, a.Instance, a.Cell)
 		if cf.IsKind(err, cf.KindConflict) || err == nil && have.State != cf.LRPUnclaimed {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		if err := t.retire(ctx, *have); err != nil {
+		if err := t.Retire(ctx, *have); err != nil {
 			return err
 		}
-		return t.fresh(ctx, *have, "")
+		return t.Fresh(ctx, *have, "")
 	})
 }
 
 func (b *BBS) convergeTasks(ctx context.Context, now time.Time) error {
-	var rows []taskRow
-	err := b.DB.Read().NewSelect().Model(&rows).Where("state = ?", cf.TaskPending).
-		WhereOr("state = ? AND told = ? AND completed < ?", cf.TaskCompleted, true, sql.At(now.Add(-keepTask))).Scan(ctx)
+	rows, err := store.Tasks(ctx, b.DB.Read(), func(q *bun.SelectQuery) *bun.SelectQuery {
+		return q.Where("state = ?", cf.TaskPending).
+			WhereOr("state = ? AND told = ? AND completed < ?", cf.TaskCompleted, true, sql.At(now.Add(-keepTask)))
+	})
 	if err != nil {
-		return fmt.Errorf("read tasks: %w", err)
+		return err
 	}
 	for _, r := range rows {
-		var step func(ctx context.Context, t *txn, r taskRow) error
+		var step func(ctx context.Context, t *store.Txn, r store.Task) error
 		switch {
 		case r.State == cf.TaskCompleted:
-			step = func(ctx context.Context, t *txn, r taskRow) error {
+			step = func(ctx context.Context, t *store.Txn, r store.Task) error {
 				_, err := t.NewDelete().Model(&r).WherePK().Exec(ctx)
 				return err
 			}
 		case now.Sub(r.Created.Time()) >= expireAfter:
-			step = func(ctx context.Context, t *txn, r taskRow) error { return t.fail(ctx, r, taskExpired) }
+			step = func(ctx context.Context, t *store.Txn, r store.Task) error { return t.Fail(ctx, r, taskExpired) }
 		case r.Cell != "" && now.Sub(r.Placed.Time()) >= kickAfter && now.Sub(b.booted) >= kickAfter:
-			step = func(ctx context.Context, t *txn, r taskRow) error { return t.unplaceTask(ctx, r) }
+			step = func(ctx context.Context, t *store.Txn, r store.Task) error { return t.Unplace(ctx, r) }
 		default:
 			continue
 		}
-		err := b.write(ctx, func(ctx context.Context, t *txn) error {
-			have, err := t.task(ctx, r.ID)
+		err := b.write(ctx, func(ctx context.Context, t *store.Txn) error {
+			have, err := t.Task(ctx, r.ID)
 			if cf.IsKind(err, cf.KindConflict) || err == nil && (have.State != r.State || have.Cell != r.Cell) {
 				return nil // it moved on in between
 			}
@@ -174,16 +177,16 @@ func (b *BBS) restartCrashed(ctx context.Context, now time.Time) error {
 	due := func(q *bun.SelectQuery) *bun.SelectQuery {
 		return q.Where("state = ?", cf.LRPCrashed).Where("due > 0").Where("due <= ?", sql.At(now))
 	}
-	if some, err := actuals(ctx, b.DB.Read(), due); err != nil || len(some) == 0 {
+	if some, err := store.Instances(ctx, b.DB.Read(), due); err != nil || len(some) == 0 {
 		return err
 	}
-	return b.write(ctx, func(ctx context.Context, t *txn) error {
-		waiting, err := actuals(ctx, t.Tx, due)
+	return b.write(ctx, func(ctx context.Context, t *store.Txn) error {
+		waiting, err := store.Instances(ctx, t.Tx, due)
 		if err != nil {
 			return err
 		}
 		for _, a := range waiting {
-			if err := t.fresh(ctx, a, ""); err != nil {
+			if err := t.Fresh(ctx, a, ""); err != nil {
 				return err
 			}
 		}
@@ -194,7 +197,7 @@ func (b *BBS) restartCrashed(ctx context.Context, now time.Time) error {
 // nextCrash is when the next crashed instance is due, or latest.
 func (b *BBS) nextCrash(ctx context.Context, latest time.Time) time.Time {
 	var due sql.Time
-	err := b.DB.Read().NewSelect().Model((*actualRow)(nil)).ColumnExpr("COALESCE(MIN(due), 0)").
+	err := b.DB.Read().NewSelect().Model((*store.Actual)(nil)).ColumnExpr("COALESCE(MIN(due), 0)").
 		Where("state = ?", cf.LRPCrashed).Where("due > 0").Scan(ctx, &due)
 	if err != nil || due == 0 || due.Time().After(latest) {
 		return latest

@@ -3,6 +3,9 @@ package bbs
 import (
 	"context"
 	"errors"
+	"flag"
+	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -14,8 +17,17 @@ import (
 	"ingot/kit/sql"
 )
 
+func TestMain(m *testing.M) {
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	if err := flag.Set("rapid.checks", "25"); err != nil { // each opens stores; the command line overrides it
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
 // fakeCells stands for the cells; each func may be replaced.
 type fakeCells struct {
+	mu         sync.Mutex
 	list       func(context.Context) ([]cf.CellState, error)
 	startLRP   func(context.Context, cf.CellID, cf.DesiredLRP, cf.ActualLRP) error
 	startTask  func(context.Context, cf.CellID, cf.Task) error
@@ -25,33 +37,54 @@ type fakeCells struct {
 	stats      func(context.Context, cf.CellID, cf.AppID) (map[cf.InstanceID]cf.InstanceStats, error)
 }
 
-func (f *fakeCells) List(ctx context.Context) ([]cf.CellState, error) { return f.list(ctx) }
+func (f *fakeCells) List(ctx context.Context) ([]cf.CellState, error) {
+	return get(&f.mu, &f.list)(ctx)
+}
 func (f *fakeCells) StartLRP(ctx context.Context, c cf.CellID, d cf.DesiredLRP, a cf.ActualLRP) error {
-	return f.startLRP(ctx, c, d, a)
+	return get(&f.mu, &f.startLRP)(ctx, c, d, a)
 }
 func (f *fakeCells) StartTask(ctx context.Context, c cf.CellID, t cf.Task) error {
-	return f.startTask(ctx, c, t)
+	return get(&f.mu, &f.startTask)(ctx, c, t)
 }
 func (f *fakeCells) StopLRP(ctx context.Context, c cf.CellID, id cf.InstanceID) error {
-	return f.stopLRP(ctx, c, id)
+	return get(&f.mu, &f.stopLRP)(ctx, c, id)
 }
 func (f *fakeCells) UpdateLRP(ctx context.Context, c cf.CellID, d cf.DesiredLRP) error {
-	return f.updateLRP(ctx, c, d)
+	return get(&f.mu, &f.updateLRP)(ctx, c, d)
 }
 func (f *fakeCells) CancelTask(ctx context.Context, c cf.CellID, id cf.TaskID) error {
-	return f.cancelTask(ctx, c, id)
+	return get(&f.mu, &f.cancelTask)(ctx, c, id)
 }
 func (f *fakeCells) Stats(ctx context.Context, c cf.CellID, app cf.AppID) (map[cf.InstanceID]cf.InstanceStats, error) {
-	return f.stats(ctx, c, app)
+	return get(&f.mu, &f.stats)(ctx, c, app)
+}
+
+// get and set exchange a func or a flag that another goroutine uses.
+func get[T any](mu *sync.Mutex, p *T) T {
+	mu.Lock()
+	defer mu.Unlock()
+	return *p
+}
+
+func set[T any](mu *sync.Mutex, p *T, v T) (old T) {
+	mu.Lock()
+	defer mu.Unlock()
+	old, *p = *p, v
+	return old
 }
 
 type fakeOutcomes struct {
+	mu    sync.Mutex
 	done  func(context.Context, cf.Task) error
 	crash func(context.Context, cf.Crash) error
 }
 
-func (f *fakeOutcomes) TaskCompleted(ctx context.Context, t cf.Task) error    { return f.done(ctx, t) }
-func (f *fakeOutcomes) InstanceCrashed(ctx context.Context, c cf.Crash) error { return f.crash(ctx, c) }
+func (f *fakeOutcomes) TaskCompleted(ctx context.Context, t cf.Task) error {
+	return get(&f.mu, &f.done)(ctx, t)
+}
+func (f *fakeOutcomes) InstanceCrashed(ctx context.Context, c cf.Crash) error {
+	return get(&f.mu, &f.crash)(ctx, c)
+}
 
 // firstFit is an auction that takes the first cell with the stack and the memory.
 func firstFit(work []cf.Work, cells []cf.CellState) []cf.Placement {
@@ -76,6 +109,7 @@ type world struct {
 	path     string
 	cells    *fakeCells
 	outcomes *fakeOutcomes
+	auction  cf.Auction
 
 	mu      sync.Mutex
 	present map[cf.CellID]bool
@@ -100,14 +134,14 @@ func bubble(t *testing.T, f func(t *testing.T, w *world)) {
 }
 
 func newWorld(t testing.TB) *world {
-	w := &world{t: t, path: filepath.Join(t.TempDir(), "bbs.db"), present: map[cf.CellID]bool{"cell-1": true}, free: 1 << 20,
+	w := &world{t: t, auction: firstFit, path: filepath.Join(t.TempDir(), "bbs.db"), present: map[cf.CellID]bool{"cell-1": true}, free: 1 << 20,
 		running: map[cf.InstanceID]cf.ActualLRP{}, tasks: map[cf.TaskID]cf.Task{}}
 	w.cells = &fakeCells{
 		list: func(context.Context) (out []cf.CellState, err error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			for id := range w.present {
-				out = append(out, cf.CellState{ID: id, Stacks: []string{"cflinuxfs4"}, Free: cf.Resources{MemoryMB: w.free}})
+				out = append(out, cf.CellState{ID: id, Stacks: []string{"cflinuxfs4"}, Free: cf.Resources{MemoryMB: w.free - 64*len(w.running)}})
 			}
 			return out, nil
 		},
@@ -170,7 +204,7 @@ func (w *world) boot() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.BBS = &BBS{DB: db, Cells: w.cells, Outcomes: w.outcomes, Auction: firstFit}
+	w.BBS = &BBS{DB: db, Cells: w.cells, Outcomes: w.outcomes, Auction: w.auction}
 	if err := w.Start(context.Background()); err != nil {
 		w.t.Fatal(err)
 	}
@@ -203,14 +237,6 @@ func (w *world) all() []cf.ActualLRP {
 	return have
 }
 
-func (w *world) states() (out []cf.LRPState) {
-	w.t.Helper()
-	for _, a := range w.all() {
-		out = append(out, a.State)
-	}
-	return out
-}
-
 // up claims and starts instance i.
 func (w *world) up(i int) cf.ActualLRP {
 	w.t.Helper()
@@ -225,13 +251,4 @@ func web(n int) cf.DesiredLRP {
 	return cf.DesiredLRP{ID: "proc-1", AppID: "app", Process: "proc", Type: "web", Instances: n, Stack: "cflinuxfs4",
 		Env: []string{"SECRET=x"}, Limits: cf.Limits{MemoryMB: 64}, Routes: []cf.LRPRoute{{URI: "a.apps.ingot.test", Port: 8080}},
 		Updated: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
-}
-
-func count[T comparable](s []T, v T) (n int) {
-	for _, x := range s {
-		if x == v {
-			n++
-		}
-	}
-	return n
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"ingot/cf"
+	"ingot/diego/bbs/store"
 	"ingot/kit/sql"
 )
 
@@ -31,12 +32,12 @@ func (b *BBS) Desire(ctx context.Context, d cf.DesiredLRP) error {
 			d.ID, d.Instances, d.Limits.MemoryMB, d.Limits.DiskMB)
 	}
 	var changed []cf.ActualLRP // instances whose cells must hear of it
-	err := b.write(ctx, func(ctx context.Context, t *txn) error {
-		old, err := desired(ctx, t.Tx, d.ID)
+	err := b.write(ctx, func(ctx context.Context, t *store.Txn) error {
+		old, err := store.LRP(ctx, t.Tx, d.ID)
 		if err != nil || old != nil && d.Updated.Before(old.Updated) {
 			return err
 		}
-		row := &desiredRow{ID: d.ID, App: d.AppID, Body: sql.JSON[cf.DesiredLRP]{V: d}}
+		row := &store.Desired{ID: d.ID, App: d.AppID, Body: sql.JSON[cf.DesiredLRP]{V: d}}
 		if old == nil {
 			_, err = t.NewInsert().Model(row).Exec(ctx)
 		} else {
@@ -45,8 +46,8 @@ func (b *BBS) Desire(ctx context.Context, d cf.DesiredLRP) error {
 		if err != nil || old != nil && same(*old, d) {
 			return err
 		}
-		t.tell(&d, nil, false)
-		changed, err = t.resize(ctx, d)
+		t.Tell(&d, nil, false)
+		changed, err = resize(ctx, t, d)
 		return err
 	})
 	if err != nil {
@@ -57,8 +58,8 @@ func (b *BBS) Desire(ctx context.Context, d cf.DesiredLRP) error {
 }
 
 // resize makes the slots of d as many as desired: the highest go first. It answers the instances that stay.
-func (t *txn) resize(ctx context.Context, d cf.DesiredLRP) ([]cf.ActualLRP, error) {
-	have, err := actuals(ctx, t.Tx, func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("lrp = ?", d.ID) })
+func resize(ctx context.Context, t *store.Txn, d cf.DesiredLRP) ([]cf.ActualLRP, error) {
+	have, err := store.Instances(ctx, t.Tx, func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("lrp = ?", d.ID) })
 	if err != nil {
 		return nil, err
 	}
@@ -66,12 +67,12 @@ func (t *txn) resize(ctx context.Context, d cf.DesiredLRP) ([]cf.ActualLRP, erro
 	for _, a := range have {
 		switch {
 		case a.Index >= d.Instances:
-			if err := t.retire(ctx, a); err != nil {
+			if err := t.Retire(ctx, a); err != nil {
 				return nil, err
 			}
 		case a.State == cf.LRPRunning && len(d.Routes) == 0 && !a.Routable:
 			a.Routable = true
-			if err := t.save(ctx, a, time.Time{}); err != nil {
+			if err := t.Save(ctx, a, time.Time{}); err != nil {
 				return nil, err
 			}
 			fallthrough
@@ -80,17 +81,17 @@ func (t *txn) resize(ctx context.Context, d cf.DesiredLRP) ([]cf.ActualLRP, erro
 		}
 	}
 	if len(kept) < len(have) {
-		if _, err := t.NewDelete().Model((*actualRow)(nil)).Where("lrp = ?", d.ID).Where("idx >= ?", d.Instances).Exec(ctx); err != nil {
+		if _, err := t.NewDelete().Model((*store.Actual)(nil)).Where("lrp = ?", d.ID).Where("idx >= ?", d.Instances).Exec(ctx); err != nil {
 			return nil, err
 		}
 	}
-	var rows []*actualRow
+	var rows []*store.Actual
 	for i := len(kept); i < d.Instances; i++ {
-		rows = append(rows, rowOf(cf.ActualLRP{LRP: d.ID, AppID: d.AppID, Process: d.Process, Index: i,
-			State: cf.LRPUnclaimed, Since: t.now, Version: t.version}, time.Time{}))
+		rows = append(rows, store.RowOf(cf.ActualLRP{LRP: d.ID, AppID: d.AppID, Process: d.Process, Index: i,
+			State: cf.LRPUnclaimed, Since: t.Now, Version: t.Version}, time.Time{}))
 	}
 	for some := range slices.Chunk(rows, 500) {
-		t.place = true
+		t.Place = true
 		if _, err := t.NewInsert().Model(&some).Exec(ctx); err != nil {
 			return nil, err
 		}
@@ -119,17 +120,17 @@ func (b *BBS) updateCells(ctx context.Context, d cf.DesiredLRP, kept []cf.Actual
 
 // Undesire implements cf.Scheduler.
 func (b *BBS) Undesire(ctx context.Context, id cf.ProcessID) error {
-	err := b.write(ctx, func(ctx context.Context, t *txn) error {
-		d, err := desired(ctx, t.Tx, id)
+	err := b.write(ctx, func(ctx context.Context, t *store.Txn) error {
+		d, err := store.LRP(ctx, t.Tx, id)
 		if err != nil || d == nil {
 			return err
 		}
 		d.Instances = 0
-		if _, err := t.resize(ctx, *d); err != nil {
+		if _, err := resize(ctx, t, *d); err != nil {
 			return err
 		}
-		t.tell(d, nil, true)
-		_, err = t.NewDelete().Model(&desiredRow{ID: id}).WherePK().Exec(ctx)
+		t.Tell(d, nil, true)
+		_, err = t.NewDelete().Model(&store.Desired{ID: id}).WherePK().Exec(ctx)
 		return err
 	})
 	if err != nil {
@@ -140,26 +141,19 @@ func (b *BBS) Undesire(ctx context.Context, id cf.ProcessID) error {
 
 // Desired implements cf.Scheduler.
 func (b *BBS) Desired(ctx context.Context, app cf.AppID) ([]cf.DesiredLRP, error) {
-	var rows []desiredRow
-	q := b.DB.Read().NewSelect().Model(&rows).Order("guid")
-	if app != "" {
-		q.Where("app = ?", app)
-	}
-	if err := q.Scan(ctx); err != nil {
-		return nil, fmt.Errorf("read desired LRPs: %w", err)
-	}
-	out := make([]cf.DesiredLRP, len(rows))
-	for i := range rows {
-		out[i] = rows[i].Body.V
-	}
-	return out, nil
+	return store.AllLRPs(ctx, b.DB.Read(), func(q *bun.SelectQuery) *bun.SelectQuery {
+		if app != "" {
+			q.Where("app = ?", app)
+		}
+		return q
+	})
 }
 
 // Instances implements cf.Scheduler.
 func (b *BBS) Instances(ctx context.Context, apps ...cf.AppID) ([]cf.ActualLRP, error) {
 	var out []cf.ActualLRP
 	for some := range slices.Chunk(apps, 500) {
-		found, err := actuals(ctx, b.DB.Read(), func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("app IN (?)", bun.In(some)) })
+		found, err := store.Instances(ctx, b.DB.Read(), func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("app IN (?)", bun.In(some)) })
 		if err != nil {
 			return nil, err
 		}
@@ -173,17 +167,17 @@ func (b *BBS) Instances(ctx context.Context, apps ...cf.AppID) ([]cf.ActualLRP, 
 
 // StopInstance implements cf.Scheduler. The new instance does not wait for the end of the old one.
 func (b *BBS) StopInstance(ctx context.Context, id cf.ProcessID, index int) error {
-	err := b.write(ctx, func(ctx context.Context, t *txn) error {
-		have, err := actuals(ctx, t.Tx, func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("lrp = ?", id).Where("idx = ?", index) })
+	err := b.write(ctx, func(ctx context.Context, t *store.Txn) error {
+		have, err := store.Instances(ctx, t.Tx, func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("lrp = ?", id).Where("idx = ?", index) })
 		if err != nil || len(have) == 0 {
 			return err
 		}
 		a := have[0]
-		if err := t.retire(ctx, a); err != nil {
+		if err := t.Retire(ctx, a); err != nil {
 			return err
 		}
 		a.Crashes, a.Reason = 0, ""
-		return t.fresh(ctx, a, "")
+		return t.Fresh(ctx, a, "")
 	})
 	if err != nil {
 		return fmt.Errorf("stop instance %s/%d: %w", id, index, err)

@@ -12,6 +12,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"ingot/cf"
+	"ingot/diego/bbs/store"
 	"ingot/kit/sql"
 )
 
@@ -44,18 +45,18 @@ func (b *BBS) place(ctx context.Context) (again time.Duration, err error) {
 	}
 	placed := b.Auction(work, cells)
 	var starts []start
-	err = b.write(ctx, func(ctx context.Context, t *txn) (err error) {
-		starts, err = t.assign(ctx, placed)
+	err = b.write(ctx, func(ctx context.Context, t *store.Txn) (err error) {
+		starts, err = assign(ctx, t, placed)
 		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("assign work to cells: %w", err)
 	}
-	again = b.startAll(ctx, starts)
-	if again == 0 && len(work) >= auctionSize && len(starts) > 0 {
-		again = time.Millisecond // there is more
+	b.startAll(ctx, starts)
+	if len(work) >= auctionSize && len(starts) > 0 {
+		return time.Millisecond, nil // there is more
 	}
-	return again, nil
+	return 0, nil
 }
 
 // cells lists the cells that are present.
@@ -73,17 +74,17 @@ func (b *BBS) cells(ctx context.Context) ([]cf.CellState, error) {
 
 // waitingWork lists what waits for a cell; what failed longest ago comes first.
 func (b *BBS) waitingWork(ctx context.Context) ([]cf.Work, error) {
-	var slots []actualRow
-	err := b.DB.Read().NewSelect().Model(&slots).Where("state = ?", cf.LRPUnclaimed).Where("cell = ''").
-		Order("due", "lrp", "idx").Limit(auctionSize).Scan(ctx)
+	slots, err := store.Instances(ctx, b.DB.Read(), func(q *bun.SelectQuery) *bun.SelectQuery {
+		return q.Where("state = ?", cf.LRPUnclaimed).Where("cell = ''").Order("due").Limit(auctionSize)
+	})
 	if err != nil {
-		return nil, fmt.Errorf("read unplaced instances: %w", err)
+		return nil, err
 	}
 	var ids []cf.ProcessID
 	for _, s := range slots {
 		ids = append(ids, s.LRP)
 	}
-	want, err := desiredOf(ctx, b.DB.Read(), ids)
+	want, err := store.LRPs(ctx, b.DB.Read(), ids)
 	if err != nil {
 		return nil, err
 	}
@@ -97,11 +98,11 @@ func (b *BBS) waitingWork(ctx context.Context) ([]cf.Work, error) {
 			work = append(work, cf.Work{LRP: s.LRP, Index: s.Index, Stack: d.Stack, Need: need(d.Limits)})
 		}
 	}
-	var tasks []taskRow
-	err = b.DB.Read().NewSelect().Model(&tasks).Where("state = ?", cf.TaskPending).Where("cell = ''").
-		Order("created", "guid").Limit(auctionSize).Scan(ctx)
+	tasks, err := store.Tasks(ctx, b.DB.Read(), func(q *bun.SelectQuery) *bun.SelectQuery {
+		return q.Where("state = ?", cf.TaskPending).Where("cell = ''").Limit(auctionSize)
+	})
 	if err != nil {
-		return nil, fmt.Errorf("read unplaced tasks: %w", err)
+		return nil, err
 	}
 	for _, r := range tasks {
 		work = append(work, cf.Work{Task: r.ID, Stack: r.Body.V.Stack, Need: need(r.Body.V.Limits)})
@@ -113,32 +114,16 @@ func need(l cf.Limits) cf.Resources {
 	return cf.Resources{MemoryMB: l.MemoryMB, DiskMB: l.DiskMB, Containers: 1}
 }
 
-// desiredOf reads the desired LRPs with these ids, which may repeat.
-func desiredOf(ctx context.Context, db bun.IDB, ids []cf.ProcessID) ([]cf.DesiredLRP, error) {
-	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
-	var out []cf.DesiredLRP
-	for some := range slices.Chunk(ids, 500) {
-		var rows []desiredRow
-		if err := db.NewSelect().Model(&rows).Where("guid IN (?)", bun.In(some)).Order("guid").Scan(ctx); err != nil {
-			return nil, fmt.Errorf("read desired LRPs: %w", err)
-		}
-		for _, r := range rows {
-			out = append(out, r.Body.V)
-		}
-	}
-	return out, nil
-}
-
 // assign writes down what the auction decided, before any cell hears of it. Work that changed since is left alone.
-func (t *txn) assign(ctx context.Context, placed []cf.Placement) ([]start, error) {
+func assign(ctx context.Context, t *store.Txn, placed []cf.Placement) ([]start, error) {
 	var starts []start
 	for _, p := range placed {
 		var s *start
 		var err error
 		if p.Task != "" {
-			s, err = t.assignTask(ctx, p)
+			s, err = assignTask(ctx, t, p)
 		} else {
-			s, err = t.assignLRP(ctx, p, len(placed) >= auctionSize)
+			s, err = assignLRP(ctx, t, p, len(placed) >= auctionSize)
 		}
 		if err != nil {
 			return nil, err
@@ -150,8 +135,8 @@ func (t *txn) assign(ctx context.Context, placed []cf.Placement) ([]start, error
 	return starts, nil
 }
 
-func (t *txn) assignLRP(ctx context.Context, p cf.Placement, crowded bool) (*start, error) {
-	have, err := actuals(ctx, t.Tx, func(q *bun.SelectQuery) *bun.SelectQuery {
+func assignLRP(ctx context.Context, t *store.Txn, p cf.Placement, crowded bool) (*start, error) {
+	have, err := store.Instances(ctx, t.Tx, func(q *bun.SelectQuery) *bun.SelectQuery {
 		return q.Where("lrp = ?", p.LRP).Where("idx = ?", p.Index).Where("state = ?", cf.LRPUnclaimed).Where("cell = ''")
 	})
 	if err != nil || len(have) == 0 {
@@ -163,22 +148,22 @@ func (t *txn) assignLRP(ctx context.Context, p cf.Placement, crowded bool) (*sta
 			return nil, nil
 		}
 		a.Placement = p.Error
-		return nil, t.save(ctx, a, t.now)
+		return nil, t.Save(ctx, a, t.Now)
 	}
-	d, err := desired(ctx, t.Tx, a.LRP)
+	d, err := store.LRP(ctx, t.Tx, a.LRP)
 	if err != nil || d == nil {
 		return nil, err
 	}
-	a.Cell, a.Instance, a.Since, a.Placement = p.Cell, cf.NewInstanceID(), t.now, ""
-	if err := t.save(ctx, a, time.Time{}); err != nil {
+	a.Cell, a.Instance, a.Since, a.Placement = p.Cell, cf.NewInstanceID(), t.Now, ""
+	if err := t.Save(ctx, a, time.Time{}); err != nil {
 		return nil, err
 	}
-	a.Version = t.version
+	a.Version = t.Version
 	return &start{cell: p.Cell, desired: *d, actual: a}, nil
 }
 
-func (t *txn) assignTask(ctx context.Context, p cf.Placement) (*start, error) {
-	r, err := t.task(ctx, p.Task)
+func assignTask(ctx context.Context, t *store.Txn, p cf.Placement) (*start, error) {
+	r, err := t.Task(ctx, p.Task)
 	if cf.IsKind(err, cf.KindConflict) {
 		return nil, nil
 	}
@@ -186,17 +171,17 @@ func (t *txn) assignTask(ctx context.Context, p cf.Placement) (*start, error) {
 		return nil, err
 	}
 	if p.Cell == "" {
-		if p.Never || p.Error != "" && t.now.Sub(r.Body.V.Created) >= rejectAfter {
-			return nil, t.fail(ctx, *r, p.Error)
+		if p.Never || p.Error != "" && t.Now.Sub(r.Body.V.Created) >= rejectAfter {
+			return nil, t.Fail(ctx, *r, p.Error)
 		}
 		return nil, nil
 	}
-	r.Body.V.Cell, r.Placed = p.Cell, sql.At(t.now)
-	return &start{cell: p.Cell, task: &r.Body.V}, t.saveTask(ctx, *r)
+	r.Body.V.Cell, r.Placed = p.Cell, sql.At(t.Now)
+	return &start{cell: p.Cell, task: &r.Body.V}, t.SaveTask(ctx, *r)
 }
 
-// startAll tells the cells. It answers when to try again what a cell could not take for another reason than its size.
-func (b *BBS) startAll(ctx context.Context, starts []start) (again time.Duration) {
+// startAll tells the cells.
+func (b *BBS) startAll(ctx context.Context, starts []start) {
 	slots := make(chan struct{}, startsAtOnce)
 	errs := make([]error, len(starts))
 	var all sync.WaitGroup
@@ -216,13 +201,9 @@ func (b *BBS) startAll(ctx context.Context, starts []start) (again time.Duration
 	all.Wait()
 	for i, err := range errs {
 		if err != nil {
-			if !cf.IsKind(err, cf.KindNoRoom) {
-				again = errorRetry
-			}
 			b.refused(ctx, starts[i], err)
 		}
 	}
-	return again
 }
 
 // refused takes back a placement. A cell without room has not taken the work; after any other error it may have, so
@@ -233,16 +214,16 @@ func (b *BBS) refused(ctx context.Context, s start, cause error) {
 	if e := (*cf.Error)(nil); noRoom && errors.As(cause, &e) && e.Public != "" {
 		words = e.Public
 	}
-	err := b.write(ctx, func(ctx context.Context, t *txn) error {
-		defer func() { t.place = false }() // at the next look, not at once
+	err := b.write(ctx, func(ctx context.Context, t *store.Txn) error {
+		defer func() { t.Place = false }() // at the next look at the cells, not at once
 		if s.task != nil {
-			r, err := t.task(ctx, s.task.ID)
+			r, err := t.Task(ctx, s.task.ID)
 			if err != nil || r.State != cf.TaskPending || r.Cell != s.cell {
 				return err
 			}
-			return t.unplaceTask(ctx, *r)
+			return t.Unplace(ctx, *r)
 		}
-		a, err := t.current(ctx, s.actual.Instance, s.cell)
+		a, err := t.Current(ctx, s.actual.Instance, s.cell)
 		if cf.IsKind(err, cf.KindConflict) {
 			return nil // undesired in between
 		}
@@ -250,11 +231,11 @@ func (b *BBS) refused(ctx context.Context, s start, cause error) {
 			return err
 		}
 		if noRoom {
-			err = t.gone(ctx, *a)
+			err = t.Gone(ctx, *a)
 		} else {
-			err = t.retire(ctx, *a)
+			err = t.Retire(ctx, *a)
 		}
-		return errors.Join(err, t.fresh(ctx, *a, words))
+		return errors.Join(err, t.Fresh(ctx, *a, words))
 	})
 	slog.Warn("bbs: cell did not take work", "cell", s.cell, "lrp", s.actual.LRP, "index", s.actual.Index, "error", errors.Join(cause, err))
 }
