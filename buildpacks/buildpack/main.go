@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -89,7 +90,8 @@ func phase(s *stager.Stager, f func(*stager.Stager) error, code int) int {
 		err = f(s)
 	}
 	if err != nil {
-		s.Error("%v", err)
+		text := err.Error()
+		s.Error("%s", strings.ToUpper(text[:1])+text[1:]) // a sentence, as CF's buildpacks print it
 		return code
 	}
 	return 0

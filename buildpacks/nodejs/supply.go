@@ -142,9 +142,9 @@ func (n *npm) run(args ...string) error {
 func (n *npm) command(args ...string) *exec.Cmd {
 	cmd := exec.Command("npm", append(args, "--userconfig", filepath.Join(n.Build, ".npmrc"), "--cache", n.cache)...)
 	cmd.Dir = n.Build
-	// Audits, adverts and news cost a request each and help nobody here; native modules take the headers that we carry.
+	// Audits, adverts and news cost a request each and help nobody here; log files would be lost; native modules take the headers that we carry.
 	cmd.Env = append([]string{"NPM_CONFIG_AUDIT=false", "NPM_CONFIG_FUND=false", "NPM_CONFIG_UPDATE_NOTIFIER=false",
-		"npm_config_nodedir=" + n.Dep("node")}, os.Environ()...)
+		"NPM_CONFIG_LOGS_MAX=0", "npm_config_nodedir=" + n.Dep("node")}, os.Environ()...)
 	return cmd
 }
 
