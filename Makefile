@@ -19,6 +19,7 @@ build: packages helpers bin/cf
 
 helpers:
 	tools/build.sh
+	CGO_ENABLED=0 go build $(GOFLAGS_STATIC) -o diego/cell/bin/lifecycle ./diego/lifecycle
 
 bin/cf: tools/cf/go.mod tools/cf/go.sum
 	cd tools/cf && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X code.cloudfoundry.org/cli/v8/version.binaryVersion=8.18.0" \
@@ -37,7 +38,7 @@ test: build
 	INGOT_WORLD=1 go test -json -p 2 -timeout 80m ./... | go run ./test/report -noskip
 
 lint:
-	tools/lint.sh
+	go tool -modfile=tools/lint/go.mod golangci-lint run
 
 fmt:
 	gofmt -w $$(git ls-files '*.go')
