@@ -42,7 +42,11 @@ func (r *Resource[T]) filter(c *Call, sel *bun.SelectQuery, p param, bad *faults
 	case p.op == "not" && f.Not != "":
 		where = f.Not
 	case p.op != "":
-		bad.add("%s has an invalid operator", Humanize(p.name))
+		if f.Not != "" {
+			bad.add("%s %s has an invalid operator", Humanize(p.name), p.name)
+		} else {
+			bad.add("%s must be an array", Humanize(p.name))
+		}
 		return sel, nil
 	case f.One || f.Bool:
 		values = []string{p.text}

@@ -28,12 +28,11 @@ import (
 
 // API is a running API.
 type API struct {
-	T      testing.TB
-	DB     *sql.DB
-	Jobs   *job.Pool
-	Server *rest.Server
-	Users  *Users
-	http   http.Handler
+	T     testing.TB
+	DB    *sql.DB
+	Users *Users
+	url   string
+	http  http.Handler
 }
 
 // Open makes a fresh database with the engine's tables.
@@ -58,20 +57,24 @@ func New(t testing.TB, db *sql.DB, s rest.Server) *API {
 	return a
 }
 
+// Serving is the API that h serves at url.
+func Serving(t testing.TB, db *sql.DB, u *Users, url string, h http.Handler) *API {
+	return &API{T: t, DB: db, Users: u, url: url, http: h}
+}
+
 // Serve serves other nouns and routes from now on.
 func (a *API) Serve(s rest.Server) {
 	t := a.T
 	t.Helper()
-	a.Jobs = &job.Pool{DB: a.DB}
-	s.DB, s.Tokens, s.Jobs, s.URL = a.DB, a.Users, a.Jobs, "https://api.ingot.test"
-	a.Server = &s
+	pool := &job.Pool{DB: a.DB}
+	a.url = "https://api.ingot.test"
+	s.DB, s.Tokens, s.Jobs, s.URL = a.DB, a.Users, pool, a.url
 	if err := s.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Jobs.Start(t.Context()); err != nil {
+	if err := pool.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	pool := a.Jobs
 	t.Cleanup(func() { _ = pool.Stop(context.Background()) })
 	a.http = s.Handler()
 }
@@ -154,7 +157,7 @@ func (a *API) Do(user, line string, body any) Answer {
 		}
 		r = bytes.NewReader(j)
 	}
-	path = strings.TrimPrefix(path, a.Server.URL)
+	path = strings.TrimPrefix(path, a.url)
 	req := httptest.NewRequest(method, path, r)
 	if user != "" {
 		req.Header.Set("Authorization", "bearer "+user)
