@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"ingot/buildpacks/once"
 	"ingot/buildpacks/stack"
 	"ingot/kit/need"
 )
@@ -78,15 +79,18 @@ func TestStackHasWhatAppsCountOn(t *testing.T) {
 	}
 }
 
-// world is a root made of the stack, with the example app and the nodejs buildpack in it.
+// world is a root made of the stack, with the example app and the nodejs buildpack in it: an overlay of the unpacked stack,
+// which is kept, and of the folder upper, which is not.
 type world struct {
-	t    *testing.T
-	root string
+	t          *testing.T
+	stack, dir string
 }
+
+func (w world) upper(name string) string { return filepath.Join(w.dir, "upper", name) }
 
 func newWorld(t *testing.T) world {
 	need.World(t, "the stack, the buildpacks' program, a package registry")
-	tarball, _, err := stack.Build(t.Context(), need.Cache(), t.Output())
+	tarball, digest, err := stack.Build(t.Context(), need.Cache(), t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,16 +98,24 @@ func newWorld(t *testing.T) world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := world{t, t.TempDir()}
-	w.host("tar", "xpf", tarball, "-C", w.root)
-	for _, name := range []string{"etc/resolv.conf", "etc/hosts"} {
-		w.host("cp", "/"+name, filepath.Join(w.root, name))
+	w := world{t: t, dir: t.TempDir()}
+	w.stack, err = once.Dir(t.Context(), filepath.Join(need.Cache(), "test"), "stack-"+digest[:16], t.Output(), func(folder string) error {
+		return exec.Command("tar", "xpf", tarball, "-C", folder).Run()
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	w.host("mknod", "-m", "666", filepath.Join(w.root, "dev/null"), "c", "1", "3")
-	w.host("mknod", "-m", "666", filepath.Join(w.root, "dev/urandom"), "c", "1", "9")
-	unzip(t, pack, filepath.Join(w.root, "buildpack"))
-	w.host("cp", "-r", "../examples/node-express", filepath.Join(w.root, "home/vcap/app"))
-	w.host("chown", "-R", "2000:2000", filepath.Join(w.root, "home/vcap"))
+	for _, name := range []string{"etc", "dev", "buildpack", "home/vcap/app", "../work", "../root"} {
+		if err := os.MkdirAll(w.upper(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.host("cp", "/etc/resolv.conf", "/etc/hosts", w.upper("etc"))
+	w.host("mknod", "-m", "666", w.upper("dev/null"), "c", "1", "3")
+	w.host("mknod", "-m", "666", w.upper("dev/urandom"), "c", "1", "9")
+	unzip(t, pack, w.upper("buildpack"))
+	w.host("cp", "-r", "../examples/node-express/.", w.upper("home/vcap/app"))
+	w.host("chown", "-R", "2000:2000", w.upper("home/vcap"))
 	return w
 }
 
@@ -138,8 +150,10 @@ func (w world) run(script string, flags ...string) (string, error) {
 	if len(flags) > 0 {
 		who = "root:root"
 	}
-	args := append([]string{"--mount", "--pid", "--fork", "--kill-child", "--mount-proc=" + filepath.Join(w.root, "proc")}, flags...)
-	args = append(args, "chroot", "--userspec="+who, w.root, "/bin/bash", "-ec", script)
+	enter := `cd "$1" && mount -t overlay -o "lowerdir=$2,upperdir=upper,workdir=work" overlay root && mount -t proc proc root/proc &&
+exec chroot --userspec="$3" root /bin/bash -ec "$4"`
+	args := append([]string{"--mount", "--pid", "--fork", "--kill-child"}, flags...)
+	args = append(args, "sh", "-c", enter, "sh", w.dir, w.stack, who, script)
 	cmd := exec.CommandContext(w.t.Context(), "unshare", args...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Env = append(cmd.Environ(), "HOME=/home/vcap", "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LANG=en_US.UTF-8",
@@ -168,6 +182,7 @@ rm -rf deps profile.d staged; mkdir -p deps/0 profile.d cache; cp -r app staged
 func TestNodeInTheStack(t *testing.T) {
 	w := newWorld(t)
 	t.Run("Express is staged and starts", func(t *testing.T) { w.t = t; w.express() })
+	t.Run("a native module is built", func(t *testing.T) { w.t = t; w.native() })
 	t.Run("a staging that cannot succeed says why", func(t *testing.T) { w.t = t; w.failures() })
 }
 
@@ -206,19 +221,54 @@ exec chroot --userspec=vcap:vcap / /bin/bash -e /tmp/start`
 	}
 }
 
+// replace gives the app another package.json, without a lock.
+func (w world) replace(text string) {
+	w.t.Helper()
+	if err := os.Remove(w.upper("home/vcap/app/package-lock.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		w.t.Fatal(err)
+	}
+	if err := os.WriteFile(w.upper("home/vcap/app/package.json"), []byte(text), 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// native needs the stack's compiler and Python, and Node's headers, which the buildpack carries.
+func (w world) native() {
+	app := w.upper("home/vcap/app/native")
+	for name, text := range map[string]string{
+		"package.json": `{"name": "native", "version": "1.0.0", "gypfile": true}`,
+		"binding.gyp":  `{"targets": [{"target_name": "native", "sources": ["native.c"]}]}`,
+		"native.c": `#include <node_api.h>
+static napi_value init(napi_env env, napi_value exports) {
+	napi_value v;
+	napi_create_int32(env, 42, &v);
+	return v;
+}
+NAPI_MODULE(native, init)
+`,
+	} {
+		if err := os.MkdirAll(app, 0o755); err != nil {
+			w.t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(app, name), []byte(text), 0o644); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	w.replace(`{"engines": {"node": "22.x"}, "dependencies": {"native": "file:./native"}}`)
+	out, err := w.run(stageScript + `
+deps/0/bin/node -p '"answer " + require("/home/vcap/staged/node_modules/native/build/Release/native.node")'`)
+	if err != nil || !strings.Contains(out, "answer 42\n") {
+		w.t.Errorf("no native module: %v", err)
+	}
+}
+
 func (w world) failures() {
 	t := w.t
-	app := filepath.Join(w.root, "home/vcap/app")
 	for name, c := range map[string]struct{ pkg, want string }{
 		"no such Node":    {`{"engines": {"node": "12.x"}}`, "Unable to install node: no match found for 12.x in [22.23.3 24.21.0]"},
 		"no such package": {`{"dependencies": {"express": "0.0.0-none"}}`, "Unable to build dependencies: exit status 1"},
 	} {
-		if err := os.Remove(filepath.Join(app, "package-lock.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(app, "package.json"), []byte(c.pkg), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		w.replace(c.pkg)
 		out, err := w.run(stageScript)
 		var exit *exec.ExitError
 		if !errors.As(err, &exit) || exit.ExitCode() != 14 || !strings.Contains(out, c.want) {

@@ -2,7 +2,7 @@
 //
 // It promises what CF's does: the app's engines (or .nvmrc) choose among the Node versions that the buildpack carries; npm
 // installs from package.json and its lock with production settings, or rebuilds the node_modules that the app brought;
-// the modules live in the buildpack's deps folder and are kept for the next staging; `npm start` is the default web process.
+// the modules are kept for the next staging; `npm start` is the default web process.
 // It never fetches Node itself while staging. It has no Yarn: an app with only a yarn.lock is refused.
 package nodejs
 

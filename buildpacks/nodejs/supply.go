@@ -51,7 +51,7 @@ func Supply(s *stager.Stager) error {
 	if err := n.modules(a); err != nil {
 		return fmt.Errorf("unable to build dependencies: %w", err)
 	}
-	return nil
+	return s.SetEnv("NODE_PATH", filepath.Join(s.Build, "node_modules"))
 }
 
 func or(text, otherwise string) string {
@@ -103,13 +103,8 @@ export NODE_ENV=${NODE_ENV:-production}
 export MEMORY_AVAILABLE=$(echo "$VCAP_APPLICATION" | jq '.limits.mem')
 export WEB_MEMORY=${WEB_MEMORY:-512}
 export WEB_CONCURRENCY=${WEB_CONCURRENCY:-1}
-if [ -d "$HOME/node_modules" ]; then
-	export NODE_PATH=${NODE_PATH:-$HOME/node_modules}
-elif [ -d "$DEPS_DIR/INDEX/node_modules" ]; then
-	export NODE_PATH=${NODE_PATH:-$DEPS_DIR/INDEX/node_modules}
-	ln -sfn "$DEPS_DIR/INDEX/node_modules" "$HOME/node_modules"
-fi
-export PATH=$PATH:$HOME/bin${NODE_PATH:+:$NODE_PATH/.bin}
+export NODE_PATH=${NODE_PATH:-$HOME/node_modules}
+export PATH=$PATH:$HOME/bin:$NODE_PATH/.bin
 export SSL_CERT_DIR=${SSL_CERT_DIR:-/etc/ssl/certs}
 export NODE_EXTRA_CA_CERTS=${NODE_EXTRA_CA_CERTS:-` + cas + `}
 if [ "$LOG_CONCURRENCY" = true ]; then
@@ -244,10 +239,11 @@ func (n *npm) restore() error {
 		return nil
 	}
 	n.Info("Restoring node modules from the cache")
-	return exec.Command("mv", n.kept(), filepath.Join(n.Build, "node_modules")).Run()
+	return copyTree(n.kept(), filepath.Join(n.Build, "node_modules"))
 }
 
-// keep moves the modules where the app will find them, and leaves a copy for the next staging.
+// keep leaves a copy of the modules for the next staging. They stay in the app's folder, unlike in CF's buildpack, which
+// moves them away and so breaks the links of workspaces and of "file:" dependencies.
 func (n *npm) keep() error {
 	old, _ := filepath.Glob(filepath.Join(n.Cache, "node_modules-*"))
 	for _, dir := range old {
@@ -255,17 +251,16 @@ func (n *npm) keep() error {
 			return err
 		}
 	}
-	if !n.Has("node_modules") {
+	if !n.Has("node_modules") || os.Getenv("NODE_MODULES_CACHE") != "true" {
 		return nil
 	}
-	modules := n.Dep("node_modules")
-	if err := exec.Command("mv", filepath.Join(n.Build, "node_modules"), modules).Run(); err != nil {
-		return fmt.Errorf("move the modules to %s: %w", modules, err)
+	return copyTree(filepath.Join(n.Build, "node_modules"), n.kept())
+}
+
+// copyTree copies with links, modes and times.
+func copyTree(from, to string) error {
+	if out, err := exec.Command("cp", "-a", from, to).CombinedOutput(); err != nil {
+		return fmt.Errorf("copy %s to %s: %w: %s", from, to, err, bytes.TrimSpace(out))
 	}
-	if n.Cache != "" && os.Getenv("NODE_MODULES_CACHE") == "true" {
-		if err := exec.Command("cp", "-a", modules, n.kept()).Run(); err != nil {
-			return fmt.Errorf("cache the modules: %w", err)
-		}
-	}
-	return n.SetEnv("NODE_PATH", modules)
+	return nil
 }
