@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/uptrace/bun"
+
 	"ingot/cf"
 	"ingot/kit/sql"
 )
@@ -180,6 +182,10 @@ func newWorld(t testing.TB) *world {
 			return nil, errors.New("no stats")
 		},
 	}
+	if dsn := os.Getenv("INGOT_TEST_DSN"); dsn != "" { // another engine than SQLite: its tables go
+		w.path = dsn
+		w.empty()
+	}
 	w.outcomes = &fakeOutcomes{
 		done: func(_ context.Context, t cf.Task) error {
 			w.mu.Lock()
@@ -195,6 +201,19 @@ func newWorld(t testing.TB) *world {
 		},
 	}
 	return w
+}
+
+func (w *world) empty() {
+	w.t.Helper()
+	db, err := sql.Open(ctx, w.path)
+	w.must(err)
+	for _, table := range []string{"clock", "desired", "actual", "task", "stop", "crash", "schema"} {
+		w.must(db.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+			_, err := tx.NewDropTable().Table("bbs_" + table).IfExists().Exec(ctx)
+			return err
+		}))
+	}
+	w.must(db.Close())
 }
 
 // boot opens the store and starts the brain.

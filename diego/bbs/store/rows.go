@@ -28,7 +28,21 @@ func Migrate(ctx context.Context, db *sql.DB) error {
 	if err != nil {
 		return err
 	}
-	return db.Migrate(ctx, files, "bbs_schema")
+	if err := db.Migrate(ctx, files, "bbs_schema"); err != nil {
+		return err
+	}
+	has, err := db.Read().NewSelect().Model((*clock)(nil)).Exists(ctx)
+	if err != nil || has {
+		return err
+	}
+	err = db.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewInsert().Model(&clock{ID: 1}).Exec(ctx)
+		return err
+	})
+	if sql.IsUnique(err) { // somebody else migrates, too
+		return nil
+	}
+	return err
 }
 
 // Desired is a desired LRP. As in the other rows the body is the truth; the other columns are copies to search by.
@@ -96,9 +110,6 @@ type Query = func(*bun.SelectQuery) *bun.SelectQuery
 func Version(ctx context.Context, db bun.IDB) (int64, error) {
 	var c clock
 	err := db.NewSelect().Model(&c).Where("id = 1").Scan(ctx)
-	if errors.Is(err, sql.ErrNoRows) {
-		return 0, nil
-	}
 	return c.Version, err
 }
 

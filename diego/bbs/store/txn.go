@@ -29,17 +29,10 @@ type Txn struct {
 // also makes them queue here, so that reading a row and then changing it cannot race.
 func Begin(ctx context.Context, tx bun.Tx) (*Txn, error) {
 	t := &Txn{Tx: tx, Now: time.Now()}
-	res, err := tx.NewUpdate().Model((*clock)(nil)).Set("version = version + 1").Where("id = 1").Exec(ctx)
-	if err != nil {
+	if _, err := tx.NewUpdate().Model((*clock)(nil)).Set("version = version + 1").Where("id = 1").Exec(ctx); err != nil {
 		return nil, fmt.Errorf("clock: %w", err)
 	}
-	if n, err := res.RowsAffected(); err != nil {
-		return nil, fmt.Errorf("clock: %w", err)
-	} else if n == 0 {
-		if _, err := tx.NewInsert().Model(&clock{ID: 1, Version: 1}).Exec(ctx); err != nil {
-			return nil, fmt.Errorf("clock: %w", err)
-		}
-	}
+	var err error
 	t.Version, err = Version(ctx, tx)
 	return t, err
 }
