@@ -11,7 +11,6 @@ import (
 
 	"ingot/capi"
 	"ingot/capi/admin"
-	"ingot/cf"
 	"ingot/kit/sql"
 	"ingot/rest/access"
 	"ingot/rest/resttest"
@@ -231,5 +230,3 @@ func TestSeen(t *testing.T) {
 		}
 	}
 }
-
-var _ cf.Tokens = (*resttest.Users)(nil)

@@ -1,0 +1,324 @@
+// Package cell is Diego's rep and executor for one host: it takes instances and tasks from the scheduler's brain, runs
+// them in containers, watches their health, carries their logs and metrics, and reports what becomes of them.
+//
+// It promises that what it took is reported to its end, also when Ingot is killed at any moment: containers outlive the
+// process and are taken up again at the next start. It will not decide what runs where, nor route to it. See DESIGN.md.
+package cell
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"ingot/cf"
+)
+
+// Bounds.
+const (
+	creatingAtOnce = 16
+	defaultPids    = 1024
+	defaultFiles   = 16384
+	maxContainers  = 250
+)
+
+// Cell is one host. All fields but Zone, Address, Limit and CA must be set before Start.
+type Cell struct {
+	ID      cf.CellID
+	Zone    string
+	Address string       // the host's, as apps and the board see it; empty: its first IPv4 address
+	Data    string       // a folder of the cell's own
+	Limit   cf.Resources // where set, it replaces what Containers.Capacity says
+	CA      []byte       // PEM certificates that apps trust beside the host's
+
+	Containers cf.Containers
+	Board      cf.LRPBoard
+	Blobs      cf.Blobs
+	Logs       cf.Logs
+
+	times    times
+	ctx      context.Context // ends with Stop
+	cancel   context.CancelFunc
+	work     sync.WaitGroup
+	creating chan struct{}
+	layers   singleflight.Group
+	packs    packs
+	mounts   []cf.BindMount // what every container shows
+	cores    int
+	total    cf.Resources
+
+	program []byte // in the place of the embedded one: tests
+
+	mu       sync.Mutex
+	open     bool                    // it takes calls
+	held     map[string]cf.Resources // by handle
+	starting int
+	lrps     map[cf.InstanceID]*lrp
+	tasks    map[cf.TaskID]*task
+}
+
+// times are the cell's patience; tests are less patient.
+type times struct {
+	grace  time.Duration // between SIGTERM and SIGKILL
+	sample time.Duration // between two readings
+	retry  time.Duration // before the board is told again, at first
+}
+
+var errClosed = cf.Errorf(cf.KindUnavailable, "", "the cell is not ready")
+
+// Start makes the cell ready and takes up what an earlier Ingot left running.
+func (c *Cell) Start(ctx context.Context) error {
+	if c.times == (times{}) {
+		c.times = times{grace: 10 * time.Second, sample: 15 * time.Second, retry: 100 * time.Millisecond}
+	}
+	if err := c.prepare(ctx); err != nil {
+		return fmt.Errorf("cell %s: %w", c.ID, err)
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	if err := c.reconcile(ctx); err != nil {
+		return errors.Join(fmt.Errorf("cell %s: %w", c.ID, err), c.Stop(ctx))
+	}
+	c.work.Go(c.sampleLoop)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open = true
+	return nil
+}
+
+// Stop ends the cell's own work. Containers of apps run on.
+func (c *Cell) Stop(ctx context.Context) error {
+	if c.cancel == nil {
+		return nil
+	}
+	c.mu.Lock()
+	c.open = false
+	c.mu.Unlock()
+	c.cancel()
+	done := make(chan struct{})
+	go func() { c.work.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// prepare lays out the cell's folder and asks for the size of the host.
+func (c *Cell) prepare(ctx context.Context) error {
+	c.held, c.lrps, c.tasks = map[string]cf.Resources{}, map[cf.InstanceID]*lrp{}, map[cf.TaskID]*task{}
+	c.creating = make(chan struct{}, creatingAtOnce)
+	if err := os.MkdirAll(c.Data, 0o755); err != nil {
+		return err
+	}
+	// What an earlier run was building is worth nothing now.
+	if err := os.RemoveAll(c.taskFolder("")); err != nil {
+		return err
+	}
+	c.packs = packs{folder: filepath.Join(c.Data, "buildpacks")}
+	if err := c.packs.tidy(); err != nil {
+		return err
+	}
+	var err error
+	if c.mounts, err = c.layOut(); err != nil {
+		return err
+	}
+	if c.Address == "" {
+		c.Address = hostAddress()
+	}
+	return c.measure(ctx)
+}
+
+// hostAddress is the host's first IPv4 address that others can reach.
+func hostAddress() string {
+	as, _ := net.InterfaceAddrs() // none: as good as an error
+	for _, a := range as {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && n.IP.IsGlobalUnicast() {
+			return n.IP.String()
+		}
+	}
+	return "127.0.0.1"
+}
+
+func (c *Cell) mine(id cf.CellID) error {
+	if id != c.ID {
+		return cf.Errorf(cf.KindNotFound, "", "cell %s is not here", id)
+	}
+	return nil
+}
+
+// List implements cf.Cells.
+func (c *Cell) List(ctx context.Context) ([]cf.CellState, error) {
+	stacks, err := c.Containers.Images(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("stacks of cell %s: %w", c.ID, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.open {
+		return nil, nil
+	}
+	s := cf.CellState{ID: c.ID, Zone: c.Zone, Address: c.Address, Stacks: stacks, Total: c.total, Free: c.free(),
+		Starting: c.starting, Processes: map[cf.ProcessID]int{}, Seen: time.Now()}
+	for _, l := range c.lrps {
+		s.Processes[l.desired.Load().ID]++
+	}
+	return []cf.CellState{s}, nil
+}
+
+// StartLRP implements cf.Cells.
+func (c *Cell) StartLRP(_ context.Context, id cf.CellID, d cf.DesiredLRP, a cf.ActualLRP) error {
+	if err := c.mine(id); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lrps[a.Instance] != nil {
+		return nil
+	}
+	if err := c.take(string(a.Instance), d.Limits); err != nil {
+		return err
+	}
+	l := c.newLRP(d, a)
+	c.lrps[a.Instance] = l
+	c.work.Go(func() { l.run(c.ctx) })
+	return nil
+}
+
+// StartTask implements cf.Cells.
+func (c *Cell) StartTask(_ context.Context, id cf.CellID, t cf.Task) error {
+	if err := c.mine(id); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.tasks[t.ID] != nil {
+		return nil
+	}
+	if err := c.take(string(t.ID), t.Limits); err != nil {
+		return err
+	}
+	k := c.newTask(t)
+	c.tasks[t.ID] = k
+	c.work.Go(func() { k.run(c.ctx) })
+	return nil
+}
+
+// StopLRP implements cf.Cells. It returns at once; the board hears when the instance is gone, also when the cell did not
+// know it.
+func (c *Cell) StopLRP(_ context.Context, id cf.CellID, i cf.InstanceID) error {
+	if err := c.mine(id); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.open {
+		return errClosed
+	}
+	if l := c.lrps[i]; l != nil {
+		l.stop()
+		return nil
+	}
+	c.work.Go(func() {
+		c.report(c.ctx, "stopped", func(ctx context.Context) error {
+			return c.Board.Stopped(ctx, cf.ActualLRP{Instance: i, Cell: c.ID})
+		})
+	})
+	return nil
+}
+
+// UpdateLRP implements cf.Cells.
+func (c *Cell) UpdateLRP(_ context.Context, id cf.CellID, d cf.DesiredLRP) error {
+	if err := c.mine(id); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, l := range c.lrps {
+		if l.desired.Load().ID == d.ID {
+			l.update(d)
+		}
+	}
+	return nil
+}
+
+// CancelTask implements cf.Cells.
+func (c *Cell) CancelTask(_ context.Context, id cf.CellID, t cf.TaskID) error {
+	if err := c.mine(id); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k := c.tasks[t]; k != nil {
+		k.cancel(errCancelled)
+	}
+	return nil
+}
+
+// Stats implements cf.Cells.
+func (c *Cell) Stats(ctx context.Context, id cf.CellID, app cf.AppID) (map[cf.InstanceID]cf.InstanceStats, error) {
+	if err := c.mine(id); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	all := maps.Clone(c.lrps)
+	c.mu.Unlock()
+	out := map[cf.InstanceID]cf.InstanceStats{}
+	for i, l := range all {
+		if l.desired.Load().AppID != app {
+			continue
+		}
+		if s, ok := l.use.fresh(ctx, c); ok {
+			out[i] = s
+		}
+	}
+	return out, nil
+}
+
+// report tells the board, again and again until it has heard. wanted is false when the board wants nothing more of the
+// instance or task; heard is false when the cell stops before.
+func (c *Cell) report(ctx context.Context, what string, tell func(context.Context) error) (heard, wanted bool) {
+	for wait, first := c.times.retry, true; ; wait, first = min(2*wait, 5*time.Second), false {
+		err := tell(ctx)
+		switch {
+		case err == nil:
+			return true, true
+		case cf.IsKind(err, cf.KindConflict), cf.IsKind(err, cf.KindNotFound):
+			return true, false
+		case ctx.Err() != nil:
+			return false, true
+		case first:
+			slog.Warn("the board does not hear; will repeat", "cell", c.ID, "report", what, "error", err)
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return false, true
+		}
+	}
+}
+
+// destroy leaves nothing of a container. What cannot be removed now is found at the next start.
+func (c *Cell) destroy(ctx context.Context, handle string) error {
+	var err error
+	for wait := c.times.retry; wait < 30*c.times.retry; wait *= 2 {
+		if err = c.Containers.Delete(ctx, handle); err == nil || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return err
+		}
+	}
+	slog.Error("container stays behind until the next start", "cell", c.ID, "handle", handle, "error", err)
+	return err
+}
