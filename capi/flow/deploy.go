@@ -16,6 +16,7 @@ import (
 
 	"ingot/capi/app"
 	"ingot/capi/build"
+	"ingot/capi/flow/recipe"
 	"ingot/capi/route"
 	"ingot/cf"
 	"ingot/kit/sql"
@@ -112,16 +113,16 @@ func (f *Flow) wanted(ctx context.Context, guid string) ([]cf.DesiredLRP, error)
 	}
 	var out []cf.DesiredLRP
 	for _, p := range ps {
-		if p.Instances > 0 && startCommand(p, d) != "" {
-			out = append(out, buildLRP(a, p, d, mapped, at))
+		if p.Instances > 0 && recipe.StartCommand(p, d) != "" {
+			out = append(out, recipe.LRP(a, p, d, mapped, at))
 		}
 	}
 	return out, nil
 }
 
 // place reads where an app lives, and one group of environment variables.
-func (f *Flow) place(ctx context.Context, a *app.App, group string) (Place, error) {
-	at := Place{API: f.URL}
+func (f *Flow) place(ctx context.Context, a *app.App, group string) (recipe.Place, error) {
+	at := recipe.Place{API: f.URL}
 	var err error
 	if at.Space, err = access.SpaceByGUID(ctx, f.DB.Read(), a.SpaceGUID); err != nil {
 		return at, fmt.Errorf("space of app %s: %w", a.GUID, err)

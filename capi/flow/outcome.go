@@ -10,6 +10,7 @@ import (
 
 	"ingot/capi/app"
 	"ingot/capi/build"
+	"ingot/capi/flow/recipe"
 	"ingot/cf"
 	"ingot/kit/sql"
 	"ingot/rest/event"
@@ -37,7 +38,7 @@ func (f *Flow) TaskCompleted(ctx context.Context, t cf.Task) error {
 		}
 		took = true
 		if t.Failed || t.Result == nil {
-			id, text := stagingError(t.Reason)
+			id, text := recipe.Failure(t.Reason)
 			return failBuild(ctx, tx, b, id, text)
 		}
 		d, err = f.keepDroplet(ctx, tx, b, t)
@@ -178,4 +179,4 @@ func recordCrash(ctx context.Context, tx bun.Tx, p *app.Process, c cf.Crash) err
 }
 
 // late is when a build that is STAGING was forgotten by everybody.
-const late = stagingTimeout + 2*time.Minute
+const late = recipe.Timeout + 2*time.Minute

@@ -9,6 +9,7 @@ import (
 
 	"ingot/capi/app"
 	"ingot/capi/build"
+	"ingot/capi/flow/recipe"
 	"ingot/capi/org"
 	"ingot/capi/route"
 	"ingot/cf"
@@ -19,7 +20,9 @@ import (
 )
 
 // removeApp is the job app.delete.
-func (f *Flow) removeApp(ctx context.Context, j *job.Job) error { return f.remove(ctx, j, j.ResourceGUID) }
+func (f *Flow) removeApp(ctx context.Context, j *job.Job) error {
+	return f.remove(ctx, j, j.ResourceGUID)
+}
 
 // remove deletes an app with all that belongs to it: stagings end, the rows of all families go in one commit, then
 // the scheduler forgets it. Each step may run again; an app that is gone has only the last ones left.
@@ -99,14 +102,16 @@ func usage(ctx context.Context, db bun.IDB, where org.Within, u *org.Usage) erro
 	if err != nil {
 		return err
 	}
-	if u.Routes, err = within(db.NewSelect().Model((*route.Route)(nil))).Count(ctx); err != nil || where.Space != "" {
+	routes, err := within(db.NewSelect().Model((*route.Route)(nil))).Count(ctx)
+	if u.Routes = int(routes); err != nil || where.Space != "" {
 		return err
 	}
 	q := db.NewSelect().Model((*route.Domain)(nil)).Where("org_guid <> ''")
 	if where.Org != "" {
 		q = q.Where("org_guid = ?", where.Org)
 	}
-	u.Domains, err = q.Count(ctx)
+	domains, err := q.Count(ctx)
+	u.Domains = int(domains)
 	return err
 }
 
@@ -161,25 +166,5 @@ func (f *Flow) showEnv(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, envDocument(a, at, staging, uris(mapped), secrets))
-}
-
-// envDocument is the document of an app's environment.
-func envDocument(a *app.App, at Place, staging map[string]string, uris []string, secrets bool) rest.Object {
-	system := rest.Object{"VCAP_SERVICES": rest.Object{}}
-	if !secrets {
-		system = rest.Object{"redacted_message": app.Hidden}
-	}
-	return rest.Object{
-		"staging_env_json": orEmpty(staging), "running_env_json": orEmpty(at.Group), "environment_variables": orEmpty(a.Env.V),
-		"system_env_json":      system,
-		"application_env_json": rest.Object{"VCAP_APPLICATION": vcapApplication(a, at, uris)},
-	}
-}
-
-func orEmpty(m map[string]string) map[string]string {
-	if m == nil {
-		return map[string]string{}
-	}
-	return m
+	return c.JSON(http.StatusOK, recipe.EnvDocument(a, at, staging, recipe.URIs(mapped), secrets))
 }

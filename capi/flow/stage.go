@@ -13,6 +13,7 @@ import (
 	"ingot/capi/admin"
 	"ingot/capi/app"
 	"ingot/capi/build"
+	"ingot/capi/flow/recipe"
 	"ingot/cf"
 	"ingot/rest"
 	"ingot/rest/access"
@@ -125,7 +126,7 @@ func (f *Flow) newBuild(c *rest.Call, t *buildBody, p *build.Package) (*build.Bu
 		}
 	}
 	b := &build.Build{AppGUID: a.GUID, SpaceGUID: a.SpaceGUID, PackageGUID: p.GUID, State: build.Staging, Lifecycle: app.Buildpack,
-		MemoryMB: max(t.memory.Or(memory), minStagingMemoryMB), DiskMB: max(t.disk.Or(disk), minStagingDiskMB),
+		MemoryMB: max(t.memory.Or(memory), recipe.MinMemoryMB), DiskMB: max(t.disk.Or(disk), recipe.MinDiskMB),
 		LogRate: int64(t.rate.Or(int(rate))), Buildpacks: a.Buildpacks, Stack: t.lifecycle.Stack.Or(a.Stack)}
 	if t.lifecycle.Buildpacks.Given() {
 		b.Buildpacks.V = t.lifecycle.Buildpacks.V
@@ -208,7 +209,7 @@ func (f *Flow) runBuild(ctx context.Context, b *build.Build) error {
 	if err != nil {
 		return err
 	}
-	if err := f.Scheduler.Run(ctx, stagingTask(a, p, b, packs, at)); err != nil {
+	if err := f.Scheduler.Run(ctx, recipe.Staging(a, p, b, packs, at)); err != nil {
 		return err
 	}
 	f.Gate.Step("staging running")
