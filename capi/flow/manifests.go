@@ -10,6 +10,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"ingot/capi/admin"
 	"ingot/capi/app"
 	"ingot/capi/flow/manifest"
 	"ingot/capi/route"
@@ -157,7 +158,7 @@ func skeleton(ctx context.Context, tx bun.Tx, s *access.Space, m manifest.App) (
 	if err == nil || !errors.Is(err, sql.ErrNoRows) {
 		return a, false, err
 	}
-	a = &app.App{Name: m.Name, SpaceGUID: s.GUID, Lifecycle: app.Buildpack, Stack: "cflinuxfs4"}
+	a = &app.App{Name: m.Name, SpaceGUID: s.GUID, Lifecycle: app.Buildpack, Stack: admin.DefaultStack}
 	return a, true, app.Insert(ctx, tx, a, map[string]any{"request": map[string]any{"name": m.Name}})
 }
 
