@@ -47,7 +47,8 @@ func (f *Flow) flags(ctx context.Context) func(string) error {
 		err := access.Enabled(ctx, f.DB.Read(), flag)
 		var e *cf.Error
 		if errors.As(err, &e) {
-			return errors.New(e.Public)
+			_, faults := rest.Describe(e)
+			return errors.New(faults[0].Detail)
 		}
 		if err == nil && flag != "hash_based_routing" {
 			return errors.New("The " + strings.TrimPrefix(flag, "diego_") + " lifecycle is not available on this platform yet.")
