@@ -2,6 +2,7 @@ package capi_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"mime/multipart"
 	"net/http"
@@ -336,4 +337,35 @@ func TestMatch(t *testing.T) {
 	if r := w.Must(201, "admin", "POST /v3/resource_matches", `{"resources":[{"checksum":{"value":"`+a+`"},"size_in_bytes":3}]}`); len(r.Get("resources").([]any)) != 0 {
 		t.Error(r.Text)
 	}
+}
+
+// TestExpiry: of many pushes the last few keep their bits, and the current one always.
+func TestExpiry(t *testing.T) {
+	w := pushWorld(t)
+	app := w.makeApp("admin", "dora")
+	current := ""
+	for i := range 9 {
+		p := w.newPackage(app)
+		w.must(200, w.upload("admin", p, "", zipped(t, fmt.Sprint(i))))
+		b := w.Must(201, "admin", "POST /v3/builds", `{"package":{"guid":"`+p+`"}}`).GUID()
+		w.staged(b, map[string]string{"web": "x"})
+		if i == 0 {
+			current, _ = w.Must(200, "admin", "GET /v3/builds/"+b, nil).Get("droplet", "guid").(string)
+			w.Must(200, "admin", "PATCH /v3/apps/"+app+"/relationships/current_droplet", `{"data":{"guid":"`+current+`"}}`)
+		}
+	}
+	if s := w.Must(200, "admin", "GET /v3/droplets/"+current, nil).Get("state"); s != "STAGED" {
+		t.Errorf("the current droplet is %v", s)
+	}
+	for kind, state := range map[string]string{"droplets": "STAGED", "packages": "READY"} {
+		if n := len(w.Must(200, "admin", "GET /v3/apps/"+app+"/"+kind+"?states="+state, nil).Names("guid")); n != 6 {
+			t.Errorf("%d %s are whole", n, kind)
+		}
+	}
+	until(t, "the others' blobs are given back", func() bool {
+		w.blobs.mu.Lock()
+		defer w.blobs.mu.Unlock()
+		return len(w.blobs.data) == 12
+	})
+	w.Must(422, "admin", "GET /v3/packages/"+w.Must(200, "admin", "GET /v3/packages?states=EXPIRED", nil).Names("guid")[0]+"/download", nil)
 }

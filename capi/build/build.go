@@ -215,6 +215,36 @@ func Purge(ctx context.Context, tx bun.Tx, app string) error {
 	return release(ctx, tx, blobs...)
 }
 
+// kept is how many packages and droplets of an app stay whole beside the current ones, as in CF.
+const kept = 5
+
+// Expire takes the bits of packages and droplets that an app has no use for any more: all but the newest few, and
+// never those of the current droplet.
+func Expire(ctx context.Context, tx bun.Tx, app, current string) error {
+	d := new(Droplet)
+	if _, err := find(ctx, tx, d, current); err != nil {
+		return err
+	}
+	for _, t := range []struct{ table, state, spared string }{{"build_droplets", Staged, current}, {"build_packages", Ready, d.PackageGUID}} {
+		var old []struct{ GUID, Blob string }
+		err := tx.NewSelect().TableExpr(t.table).Column("guid", "blob").Where("app_guid = ? AND state = ? AND guid <> ?", app, t.state, t.spared).
+			OrderExpr("id DESC").Limit(1000).Offset(kept).Scan(ctx, &old)
+		if err != nil {
+			return fmt.Errorf("old rows of %s: %w", t.table, err)
+		}
+		for _, o := range old {
+			_, err := tx.NewUpdate().TableExpr(t.table).Set("state = ?, blob = ''", Expired).Where("guid = ?", o.GUID).Exec(ctx)
+			if err != nil {
+				return err
+			}
+			if err := release(ctx, tx, o.Blob); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // Release enqueues the deletion of a blob, if nothing refers to it.
 func (f *Family) Release(ctx context.Context, blob string) error {
 	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error { return release(ctx, tx, blob) })
