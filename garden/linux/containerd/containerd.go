@@ -89,6 +89,7 @@ func (s *Server) Context(ctx context.Context) context.Context {
 		s.logger.SetOutput(io.Discard)
 		s.logger.SetLevel(logrus.WarnLevel)
 		s.logger.AddHook(toSlog{s.Log})
+		log.L = s.logger.WithContext(context.Background()) // for what containerd says without a context
 	})
 	return log.WithLogger(namespaces.WithNamespace(ctx, Namespace), s.logger.WithContext(ctx))
 }
@@ -206,6 +207,9 @@ func (toSlog) Levels() []logrus.Level {
 }
 
 func (h toSlog) Fire(e *logrus.Entry) error {
+	if e.Message == "copy shim log" { // said at the end of every container
+		return nil
+	}
 	args := make([]any, 0, 2*len(e.Data))
 	for k, v := range e.Data {
 		args = append(args, k, fmt.Sprint(v))
