@@ -71,7 +71,10 @@ func (r *rooms) runningInstances() int { return 0 }
 func (r *rooms) startController(ctx context.Context) error {
 	r.capi = &capi.API{
 		DB: r.stores["cc"], Tokens: r.uaa, Directory: r.uaa, URL: r.c.api(), Holder: "ingot",
-		Info: admin.Info{},
+		Info: admin.Info{
+			UAA: "https://" + r.c.host("uaa"), Login: "https://" + r.c.host("login"), LogCache: "https://" + r.c.host("log-cache"),
+			Name: "Ingot", Build: Version, Description: "Cloud Foundry in one binary",
+		},
 	}
 	return r.capi.Start(ctx)
 }
