@@ -11,8 +11,6 @@ import (
 
 	"ingot/capi"
 	"ingot/capi/admin"
-	"ingot/cf"
-	"ingot/kit/sql"
 	"ingot/rest/access"
 	"ingot/rest/resttest"
 )
@@ -20,11 +18,7 @@ import (
 // start serves the whole API on a fresh database.
 func start(t testing.TB) (*resttest.API, *capi.API) {
 	t.Helper()
-	db, err := sql.Open(t.Context(), t.TempDir()+"/cc.db")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
+	db := resttest.Database(t)
 	users := &resttest.Users{}
 	api := &capi.API{DB: db, Tokens: users, Directory: users, URL: "https://api.ingot.test", Info: admin.Info{
 		UAA: "https://uaa.ingot.test", Login: "https://login.ingot.test", LogCache: "https://log-cache.ingot.test",
@@ -231,5 +225,3 @@ func TestSeen(t *testing.T) {
 		}
 	}
 }
-
-var _ cf.Tokens = (*resttest.Users)(nil)

@@ -23,7 +23,7 @@ type Buildpack struct {
 	Enabled   bool   `bun:"enabled"`
 	Locked    bool   `bun:"locked"`
 	Filename  string `bun:"filename"`
-	Blob      string `bun:"blob"`
+	Blob      string `bun:"blob_key"`
 	SHA256    string `bun:"sha256"`
 }
 
@@ -88,7 +88,7 @@ func (f *Family) EnsureBuildpack(ctx context.Context, b Buildpack) error {
 func (f *Family) Buildpacks(ctx context.Context, stack string) ([]cf.BuildpackRef, error) {
 	var rows []Buildpack
 	err := f.DB.Read().NewSelect().Model(&rows).
-		Where("enabled = ? AND blob <> '' AND lifecycle = ? AND stack IN (?, '')", true, lifecycleBuildpack, stack).
+		Where("enabled = ? AND blob_key <> '' AND lifecycle = ? AND stack IN (?, '')", true, lifecycleBuildpack, stack).
 		OrderExpr("position, id").Scan(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("buildpacks of %s: %w", stack, err)

@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS capi_stacks (
 CREATE TABLE IF NOT EXISTS capi_buildpacks (
   id $serial, guid $guid NOT NULL, created_at $time NOT NULL, updated_at $time NOT NULL, metadata $json,
   name $name NOT NULL, stack $name NOT NULL, lifecycle $word NOT NULL, position $int NOT NULL,
-  enabled $bool NOT NULL, locked $bool NOT NULL, filename $text, blob $text, sha256 $text,
+  enabled $bool NOT NULL, locked $bool NOT NULL, filename $text, blob_key $text, sha256 $text,
   UNIQUE (guid), UNIQUE (name, stack, lifecycle)
 ) $options;
 CREATE TABLE IF NOT EXISTS capi_env_groups (
