@@ -7,14 +7,20 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 
 	"ingot/cf"
+	"ingot/diego/cell/env"
 )
+
+// bundle is where the programs of a stack look for trusted certificates, and most hosts keep theirs.
+const bundle = "/etc/ssl/certs/ca-certificates.crt"
+
+// helper is the program lifecycle in every container.
+const helper = "/tmp/lifecycle/lifecycle"
 
 //go:embed all:bin
 var bin embed.FS
@@ -34,7 +40,7 @@ func (c *Cell) layOut() ([]cf.BindMount, error) {
 		return nil, err
 	}
 	certs := filepath.Join(c.Data, "certificates")
-	mounts := []cf.BindMount{{Source: at, Target: helper}, {Source: certs, Target: systemCerts}}
+	mounts := []cf.BindMount{{Source: at, Target: helper}, {Source: certs, Target: env.SystemCerts}}
 	trusted, err := os.ReadFile(bundle)
 	if err == nil {
 		mounts = append(mounts, cf.BindMount{Source: filepath.Join(certs, "ca-certificates.crt"), Target: bundle})
@@ -69,7 +75,7 @@ func (c *Cell) layer(ctx context.Context, stack, droplet string) ([]cf.Layer, er
 	if droplet == "" {
 		return nil, nil
 	}
-	l := cf.Layer{Digest: path.Base(droplet), Prefix: home[1:]}
+	l := cf.Layer{Digest: path.Base(droplet), Prefix: env.Home[1:]}
 	got := c.layers.DoChan(stack+" "+l.Digest, func() (any, error) {
 		if has, err := c.Containers.HasLayer(c.ctx, stack, l); err != nil || has {
 			return nil, err
@@ -90,34 +96,4 @@ func (c *Cell) layer(ctx context.Context, stack, droplet string) ([]cf.Layer, er
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-}
-
-// download writes a blob into a file of the host and returns its size and sha256.
-func (c *Cell) download(ctx context.Context, key, name string) (int64, string, error) {
-	r, _, err := c.Blobs.Open(ctx, key)
-	if err != nil {
-		return 0, "", err
-	}
-	defer func() { _ = r.Close() }()
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return 0, "", err
-	}
-	sum := sha256.New()
-	n, err := io.Copy(io.MultiWriter(f, sum), reader{ctx, r})
-	err = errors.Join(err, f.Chmod(0o644), f.Close())
-	return n, hex.EncodeToString(sum.Sum(nil)), err
-}
-
-// reader ends with its context.
-type reader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r reader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }

@@ -17,6 +17,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ingot/cf"
+	"ingot/diego/cell/env"
+	"ingot/diego/cell/fetch"
 )
 
 // Places in a staging container (buildpackapplifecycle).
@@ -63,7 +65,7 @@ func (k *task) stage(limited, ctx context.Context) (*cf.StagingResult, error) {
 		skip = skip || b.SkipDetect
 	}
 	args = append(args, "-skipDetect="+strconv.FormatBool(skip))
-	x, err := k.c.Containers.Exec(limited, k.handle(), cf.Program{Args: args, Env: k.env, Dir: home, User: "vcap"}, k.streams())
+	x, err := k.c.Containers.Exec(limited, k.handle(), cf.Program{Args: args, Env: k.env, Dir: env.Home, User: "vcap"}, k.streams())
 	if err != nil {
 		return nil, fmt.Errorf("run the build: %w", err)
 	}
@@ -113,7 +115,7 @@ func (k *task) fetch(ctx context.Context, folder string) (mounts []cf.BindMount,
 	}
 	for i, b := range s.Buildpacks {
 		all.Go(func() error {
-			at, f, err := k.c.packs.get(ctx, k.c, b)
+			at, f, err := k.c.packs.Get(ctx, b)
 			frees[i], packs[i] = f, cf.BindMount{Source: at, Target: path.Join(packsAt, strconv.Itoa(i))}
 			if err == nil {
 				k.log.Tell(k.cf.SourceType, "Downloaded %s", b.Name)
@@ -134,7 +136,7 @@ func cacheKey(name string) string { return string(cf.BlobCache) + "/" + name }
 
 // get downloads one artifact and tells of it.
 func (k *task) get(ctx context.Context, artifact, key, name string) error {
-	n, _, err := k.c.download(ctx, key, name)
+	n, _, err := fetch.File(ctx, k.c.Blobs, key, name)
 	if err != nil {
 		return fmt.Errorf("%s: %w", artifact, err)
 	}

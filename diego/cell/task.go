@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ingot/cf"
+	"ingot/diego/cell/env"
 	"ingot/diego/cell/line"
 )
 
@@ -74,7 +75,7 @@ func (k *task) run(ctx context.Context) {
 		}
 		k.out.Flush()
 		k.err.Flush()
-		c.give(k.handle())
+		c.room.Give(k.handle())
 		if !k.finish(ctx, result, err) {
 			return
 		}
@@ -150,10 +151,10 @@ func (k *task) start(limited, ctx context.Context, s cf.ContainerSpec) error {
 	s.Properties[propertyWhat] = string(what)
 	s.Handle, s.Image, s.Limits, s.Egress = k.handle(), k.cf.Stack, limits(k.cf.Limits), k.cf.Egress
 	s.CPUShares = uint64(max(k.cf.Limits.MemoryMB, 2))
-	k.env = taskEnv(&k.cf, k.c.Address, at.Address)
-	s.Program.Env, s.Program.Dir, s.Program.User = k.env, home, "vcap"
+	k.env = env.Task(&k.cf, k.c.Address, at.Address)
+	s.Program.Env, s.Program.Dir, s.Program.User = k.env, env.Home, "vcap"
 	if k.cf.Staging != nil {
-		s.Program.Env = base() // the build has it, not what idles beside it
+		s.Program.Env = env.Base() // the build has it, not what idles beside it
 	}
 	if _, err := k.c.Containers.Create(limited, s); err != nil {
 		return fmt.Errorf("create container: %w", err)
@@ -204,7 +205,7 @@ func (k *task) finish(ctx context.Context, result *cf.StagingResult, err error) 
 // remove leaves nothing of the task here.
 func (k *task) remove(ctx context.Context) {
 	c := k.c
-	c.give(k.handle())
+	c.room.Give(k.handle())
 	k.log.Tell(k.platform, "Cell %s stopping instance %s", c.ID, k.handle())
 	k.log.Tell(k.platform, "Cell %s destroying container for instance %s", c.ID, k.handle())
 	if err := c.destroy(ctx, k.handle()); err != nil {
