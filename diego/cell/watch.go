@@ -25,11 +25,14 @@ func (c *Cell) exit(ctx context.Context, handle string) <-chan exitOf {
 	out := make(chan exitOf, 1)
 	go func() {
 		var x exitOf
-		for try := 0; try < 5; try++ {
+		for try := 0; try < 5; {
 			if x.exit, x.err = c.Containers.Wait(ctx, handle); x.err == nil || ctx.Err() != nil || cf.IsKind(x.err, cf.KindNotFound) {
 				break
 			}
-			slog.Warn("cannot wait for a container; will try again", "cell", c.ID, "handle", handle, "error", x.err)
+			if !cf.IsKind(x.err, cf.KindUnavailable) { // then it says nothing of the container
+				slog.Warn("cannot wait for a container; will try again", "cell", c.ID, "handle", handle, "error", x.err)
+				try++
+			}
 			select {
 			case <-time.After(10 * c.times.retry):
 			case <-ctx.Done():
