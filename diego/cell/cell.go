@@ -26,6 +26,7 @@ import (
 	"ingot/diego/cell/fetch"
 	"ingot/diego/cell/meter"
 	"ingot/diego/cell/room"
+	"ingot/diego/cell/show"
 )
 
 // Bounds.
@@ -131,8 +132,11 @@ func (c *Cell) prepare(ctx context.Context) error {
 	if err := c.packs.Tidy(); err != nil {
 		return err
 	}
-	var err error
-	if c.mounts, err = c.layOut(); err != nil {
+	program, err := c.helper()
+	if err != nil {
+		return err
+	}
+	if c.mounts, err = show.Files(c.Data, program, c.CA); err != nil {
 		return err
 	}
 	if c.Address == "" {

@@ -16,6 +16,7 @@ import (
 	"ingot/diego/cell/env"
 	"ingot/diego/cell/line"
 	"ingot/diego/cell/meter"
+	"ingot/diego/cell/show"
 )
 
 // lrp is one instance on this cell. Its run is the only one that writes actual.
@@ -166,7 +167,7 @@ func (l *lrp) spec(d *cf.DesiredLRP, layers []cf.Layer) (cf.ContainerSpec, error
 	}
 	return cf.ContainerSpec{
 		Handle: l.handle(), Image: d.Stack, Layers: layers, Mounts: l.c.mounts,
-		Program: cf.Program{Args: []string{helper, "launch", d.Start}, Env: env.LRP(d, l.actual), Dir: env.Home, User: "vcap"},
+		Program: cf.Program{Args: []string{show.Program, "launch", d.Start}, Env: env.LRP(d, l.actual), Dir: env.Home, User: "vcap"},
 		Limits:  limits(d.Limits), CPUShares: uint64(max(d.Limits.MemoryMB, 2)),
 		Ports: d.Ports, Egress: d.Egress,
 		Properties: map[string]string{propertyKind: kindLRP, propertyWhat: string(what)},

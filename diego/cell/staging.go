@@ -19,6 +19,7 @@ import (
 	"ingot/cf"
 	"ingot/diego/cell/env"
 	"ingot/diego/cell/fetch"
+	"ingot/diego/cell/show"
 )
 
 // Places in a staging container (buildpackapplifecycle).
@@ -46,19 +47,19 @@ func (k *task) stage(limited, ctx context.Context) (*cf.StagingResult, error) {
 	mounts, free, err := k.fetch(limited, folder)
 	defer free()
 	if err != nil {
-		return nil, k.notFetched(limited, err)
+		return nil, k.broken(limited, "Downloading failed", err)
 	}
 	k.log.Tell(k.platform, "Cell %s creating container for instance %s", k.c.ID, k.handle())
 	err = k.c.create(limited, func() error {
 		return k.start(limited, ctx, cf.ContainerSpec{
-			Mounts: mounts, Program: cf.Program{Args: []string{helper, "idle"}},
+			Mounts: mounts, Program: cf.Program{Args: []string{show.Program, "idle"}},
 			Properties: map[string]string{propertyKind: kindStaging},
 		})
 	})
 	if err != nil {
-		return nil, k.notCreated(limited, err)
+		return nil, k.broken(limited, "failed to initialize container", err)
 	}
-	args := []string{helper, "build"}
+	args := []string{show.Program, "build"}
 	skip := false
 	for _, b := range k.cf.Staging.Buildpacks {
 		args = append(args, "-buildpack="+b.Name)
@@ -73,15 +74,6 @@ func (k *task) stage(limited, ctx context.Context) (*cf.StagingResult, error) {
 		return nil, err
 	}
 	return k.upload(limited)
-}
-
-// notFetched tells of files that could not be had, unless the task ended meanwhile.
-func (k *task) notFetched(limited context.Context, err error) error {
-	if limited.Err() != nil {
-		return err
-	}
-	slog.Error("staging did not start", "cell", k.c.ID, "task", k.handle(), "error", err)
-	return fmt.Errorf("Downloading failed: %s", words(err)) //nolint:staticcheck // CF's words
 }
 
 // fetch brings package, cache and buildpacks to the host, all at once, and says where the container is to see them.

@@ -12,6 +12,7 @@ import (
 	"ingot/cf"
 	"ingot/diego/cell/env"
 	"ingot/diego/cell/line"
+	"ingot/diego/cell/show"
 )
 
 // task is one task on this cell: a staging, or a program of an app that runs once.
@@ -106,7 +107,7 @@ func (k *task) do(limited, ctx context.Context) (*cf.StagingResult, error) {
 		}
 	default:
 		if err := k.c.create(limited, func() error { return k.launch(limited, ctx) }); err != nil {
-			return nil, k.notCreated(limited, err)
+			return nil, k.broken(limited, "failed to initialize container", err)
 		}
 	}
 	select {
@@ -131,7 +132,7 @@ func (k *task) launch(limited, ctx context.Context) error {
 		return err
 	}
 	return k.start(limited, ctx, cf.ContainerSpec{
-		Layers: layers, Mounts: k.c.mounts, Program: cf.Program{Args: []string{helper, "launch", k.cf.Start}},
+		Layers: layers, Mounts: k.c.mounts, Program: cf.Program{Args: []string{show.Program, "launch", k.cf.Start}},
 		Properties: map[string]string{propertyKind: kindTask},
 	})
 }
@@ -166,14 +167,14 @@ func (k *task) start(limited, ctx context.Context, s cf.ContainerSpec) error {
 	return nil
 }
 
-// notCreated tells of a container that could not be made, unless the task ended meanwhile.
-func (k *task) notCreated(limited context.Context, err error) error {
+// broken tells why a task did not get to its program, unless it was ended meanwhile.
+func (k *task) broken(limited context.Context, what string, err error) error {
 	if limited.Err() != nil {
 		return err
 	}
 	slog.Error("task did not start", "cell", k.c.ID, "task", k.handle(), "error", err)
-	k.log.Warn(k.platform, "Cell %s failed to create container for instance %s: %s", k.c.ID, k.handle(), words(err))
-	return fmt.Errorf("failed to initialize container: %s", words(err))
+	k.log.Warn(k.platform, "%s: %s", what, words(err))
+	return fmt.Errorf("%s: %s", what, words(err))
 }
 
 // exited tells how the program ended, and makes an error of a failure.

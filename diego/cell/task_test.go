@@ -17,7 +17,10 @@ import (
 	"time"
 
 	"ingot/cf"
+	"ingot/diego/cell/show"
 )
+
+const helper = show.Program
 
 func (w *world) startTask(t cf.Task) {
 	w.t.Helper()
