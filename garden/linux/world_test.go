@@ -92,6 +92,7 @@ func holdWorld() int {
 var shared struct {
 	once  sync.Once
 	stack string // tar of a small stack image
+	turn  *os.File
 	err   error
 }
 
@@ -106,6 +107,14 @@ func world(t *testing.T, why string) {
 }
 
 func prepareWorld() (string, error) {
+	turn, err := os.OpenFile(worldFolder+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return "", err
+	}
+	if err := syscall.Flock(int(turn.Fd()), syscall.LOCK_EX); err != nil { // of another clone's run; held until we end
+		return "", err
+	}
+	shared.turn = turn
 	left, _ := filepath.Glob(filepath.Join(worldFolder, "*")) // of a killed run
 	for _, data := range left {
 		g := openCgroups("ingot-" + folderID(data))

@@ -17,7 +17,7 @@ import (
 )
 
 func main() {
-	verbs := map[string]func([]string) int{"serve": serve, "dial": dial, "eat": eat, "fork": fork, "fill": fill, "about": about,
+	verbs := map[string]func([]string) int{"serve": serve, "dial": dial, "eat": eat, "eatlater": eatLater, "fork": fork, "fill": fill, "about": about,
 		"exit": exit, "cat": cat, "lines": lines, "sleep": sleep, "orphans": orphans, "forbidden": forbidden, "touch": touch, "read": read}
 	os.Exit(verbs[os.Args[1]](os.Args[2:]))
 }
@@ -76,6 +76,11 @@ func eat(a []string) int {
 	}
 	fmt.Println("ate", len(all))
 	return 0
+}
+
+func eatLater(a []string) int {
+	time.Sleep(time.Duration(number(a[0])) * time.Millisecond)
+	return eat(a[1:])
 }
 
 // fork starts children until it may not, and says how many it got.
