@@ -2,6 +2,7 @@ package role
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -9,12 +10,15 @@ import (
 	"os"
 	"time"
 
+	"ingot/bits/sign"
+	"ingot/buildpacks"
 	"ingot/buildpacks/stack"
+	"ingot/capi/admin"
+	"ingot/cf"
 	"ingot/garden/linux"
 	"ingot/kit/mtls"
 	"ingot/kit/nats"
 	"ingot/kit/sql"
-	"ingot/uaa"
 )
 
 // probePorts finds a taken port before anything is changed on this machine.
@@ -67,12 +71,7 @@ func (r *rooms) closeStores(context.Context) error {
 }
 
 func (r *rooms) startUAA(ctx context.Context) error {
-	r.uaa = &uaa.Server{
-		DB:       r.stores["uaa"],
-		KeyFile:  r.c.path("keys", "uaa.json"),
-		URL:      "https://" + r.c.host("uaa"),
-		LoginURL: "https://" + r.c.host("login"),
-	}
+	r.uaa.DB = r.stores["uaa"]
 	if err := r.uaa.Start(ctx); err != nil {
 		return err
 	}
@@ -83,14 +82,29 @@ func (r *rooms) startUAA(ctx context.Context) error {
 	return r.uaa.EnsureAdmin(ctx, admin.Username, admin.Password)
 }
 
+func (r *rooms) startBits(ctx context.Context) error {
+	secret, err := r.secret("bits")
+	if err != nil {
+		return err
+	}
+	r.bits.Keys = sign.Keys{{Secret: secret}}
+	return r.bits.Start(ctx)
+}
+
+// secret reads the named secret of this data folder, or makes it.
+func (r *rooms) secret(name string) (string, error) {
+	path := r.c.path("keys", name)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		b = []byte(rand.Text())
+		err = writeSecret(path, b)
+	}
+	return string(b), err
+}
+
 // newGarden is the container engine of this data folder, also for commands that clean up after a dead Ingot.
 func newGarden(c Config) *linux.Engine {
 	return &linux.Engine{Data: c.path("garden"), Network: netip.MustParsePrefix(c.Network)}
-}
-
-func (r *rooms) startGarden(ctx context.Context) error {
-	r.garden = newGarden(r.c)
-	return r.garden.Open(ctx)
 }
 
 func (r *rooms) stopGarden(ctx context.Context) error {
@@ -137,4 +151,36 @@ func (r *rooms) stopNATS(context.Context) error {
 	r.conn.Close()
 	r.nats.Stop()
 	return nil
+}
+
+// installBuildpacks stores the default buildpacks that are new since the last start.
+func (r *rooms) installBuildpacks(ctx context.Context) error {
+	for _, b := range buildpacks.All() {
+		zip, digest, err := b.Zip(ctx, r.c.Cache, os.Stderr)
+		if err != nil {
+			return err
+		}
+		has := admin.Buildpack{Name: b.Name, Position: b.Position, Stack: b.Stack, Filename: b.Filename(), SHA256: digest}
+		if has.Blob, err = r.storeBuildpack(ctx, zip, digest); err != nil {
+			return err
+		}
+		if err := r.capi.Admin.EnsureBuildpack(ctx, has); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *rooms) storeBuildpack(ctx context.Context, zip, digest string) (key string, err error) {
+	key = string(cf.BlobBuildpack) + "/" + digest
+	if old, _, err := r.bits.Open(ctx, key); err == nil {
+		return key, old.Close()
+	}
+	f, err := os.Open(zip)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }()
+	blob, err := r.bits.Put(ctx, cf.BlobBuildpack, f)
+	return blob.Key, err
 }

@@ -10,7 +10,6 @@ import (
 
 // startNames answers for our names on loopback with loopback, and for containers with the gateway.
 func (r *rooms) startNames(ctx context.Context) error {
-	r.host = newHost(r.c)
 	upstreams, err := r.host.Upstreams()
 	if err != nil {
 		return err

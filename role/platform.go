@@ -74,7 +74,7 @@ func (p *platform) Stop(ctx context.Context) error {
 func (p *platform) status() status {
 	s := status{Ready: p.ready.Load(), Version: Version, PID: os.Getpid(), API: p.Config.api(), Data: p.Config.Data, Started: p.started}
 	if s.Ready {
-		s.Instances = p.rooms.runningInstances()
+		s.Instances = p.rooms.runningInstances(context.Background())
 	}
 	return s
 }
