@@ -1,4 +1,4 @@
-package flow
+package recipe
 
 import (
 	"strings"
@@ -11,13 +11,13 @@ import (
 
 // What a staging gets.
 const (
-	minStagingMemoryMB = 1024
-	minStagingDiskMB   = 4096
-	stagingTimeout     = 15 * time.Minute
+	MinMemoryMB = 1024
+	MinDiskMB   = 4096
+	Timeout     = 15 * time.Minute
 )
 
-// stagingTask says how to build the droplet of a build. The task's id is the build's guid.
-func stagingTask(a *app.App, p *build.Package, b *build.Build, packs []cf.BuildpackRef, at Place) cf.Task {
+// Staging says how to build the droplet of a build. The task's id is the build's guid.
+func Staging(a *app.App, p *build.Package, b *build.Build, packs []cf.BuildpackRef, at Place) cf.Task {
 	vcap := vcapApplication(a, at, []string{})
 	version := cf.NewGUID()
 	vcap["version"], vcap["application_version"] = version, version
@@ -30,7 +30,7 @@ func stagingTask(a *app.App, p *build.Package, b *build.Build, packs []cf.Buildp
 		MetricTags: appTags(a, at),
 		SourceType: cf.SourceStage,
 		VCAPApp:    vcap,
-		Timeout:    stagingTimeout,
+		Timeout:    Timeout,
 		Staging:    &cf.Staging{Package: p.Blob, Buildpacks: packs, Cache: a.GUID + "-" + b.Stack},
 	}
 }
@@ -47,8 +47,8 @@ var reasons = map[string]string{
 // exits are the codes with which the builder ends (CF's lifecycle contract).
 var exits = map[string]string{"222": "NoAppDetectedError", "223": "BuildpackCompileFailed", "224": "BuildpackReleaseFailed"}
 
-// stagingError turns a task's failure reason into a build's error: id and words.
-func stagingError(reason string) (id, text string) {
+// Failure turns a task's failure reason into a build's error: id and words.
+func Failure(reason string) (id, text string) {
 	for name, words := range reasons {
 		if strings.Contains(reason, name) || strings.EqualFold(reason, words) {
 			return name, words

@@ -1,4 +1,8 @@
-package flow
+// Package recipe says what the scheduler shall run: LRPs of processes, stagings of packages, and the environment that
+// both are told, as values made of rows.
+//
+// It promises to be pure: the same rows give the same recipe. It will not talk to anybody.
+package recipe
 
 import (
 	"cmp"
@@ -21,8 +25,8 @@ type Place struct {
 	API   string            // the API's address
 }
 
-// defaultPort is where a process listens unless a destination names another.
-const defaultPort = 8080
+// DefaultPort is where a process listens unless a destination names another.
+const DefaultPort = 8080
 
 // egress is what CF's two default security groups, public_networks and dns, allow.
 var egress = []cf.EgressRule{
@@ -32,19 +36,16 @@ var egress = []cf.EgressRule{
 	{Protocol: "udp", Destinations: []string{"0.0.0.0/0"}, Ports: "53"},
 }
 
-// processID names the LRP of one version of a process.
-func processID(p *app.Process) cf.ProcessID { return cf.ProcessID(p.GUID + "-" + p.Version) }
-
-// buildLRP says what should run for a process of a started app. mapped are all destinations of the app.
-func buildLRP(a *app.App, p *app.Process, d *build.Droplet, mapped []route.Mapped, at Place) cf.DesiredLRP {
+// LRP says what should run for a process of a started app. mapped are all destinations of the app.
+func LRP(a *app.App, p *app.Process, d *build.Droplet, mapped []route.Mapped, at Place) cf.DesiredLRP {
 	mine := slices.DeleteFunc(slices.Clone(mapped), func(m route.Mapped) bool { return m.To.Process != p.Type })
-	vcap := vcapApplication(a, at, uris(mine))
+	vcap := vcapApplication(a, at, URIs(mine))
 	vcap["process_id"], vcap["process_type"] = p.GUID, p.Type
 	vcap["version"], vcap["application_version"] = p.Version, p.Version
 	vcap["limits"] = map[string]any{"fds": app.FileDescriptors, "mem": p.MemoryMB, "disk": p.DiskMB}
 	return cf.DesiredLRP{
-		ID: processID(p), AppID: cf.AppID(a.GUID), Process: p.GUID, Type: p.Type, Instances: p.Instances,
-		Stack: d.Stack, Droplet: d.Blob, Start: startCommand(p, d), Env: environment(at.Group, a.Env.V),
+		ID: p.LRP(), AppID: cf.AppID(a.GUID), Process: p.GUID, Type: p.Type, Instances: p.Instances,
+		Stack: d.Stack, Droplet: d.Blob, Start: StartCommand(p, d), Env: environment(at.Group, a.Env.V),
 		Limits:    cf.Limits{MemoryMB: p.MemoryMB, DiskMB: p.DiskMB, LogBytesPerSec: p.LogRate, FileDescriptors: app.FileDescriptors},
 		Ports:     ports(mine),
 		Routes:    lrpRoutes(mine),
@@ -54,8 +55,8 @@ func buildLRP(a *app.App, p *app.Process, d *build.Droplet, mapped []route.Mappe
 	}
 }
 
-// startCommand is the process's own, else the droplet's for its type.
-func startCommand(p *app.Process, d *build.Droplet) string {
+// StartCommand is the process's own, else the droplet's for its type.
+func StartCommand(p *app.Process, d *build.Droplet) string {
 	return cmp.Or(p.Command, d.ProcessTypes.V[p.Type])
 }
 
@@ -76,9 +77,9 @@ func ports(mapped []route.Mapped) []int {
 		}
 	}
 	if len(out) == 0 {
-		return []int{defaultPort}
+		return []int{DefaultPort}
 	}
-	slices.SortStableFunc(out, func(a, b int) int { return cmp.Compare(btoi(a != defaultPort), btoi(b != defaultPort)) })
+	slices.SortStableFunc(out, func(a, b int) int { return cmp.Compare(btoi(a != DefaultPort), btoi(b != DefaultPort)) })
 	return out
 }
 
@@ -102,7 +103,7 @@ func lrpRoutes(mapped []route.Mapped) []cf.LRPRoute {
 	return out
 }
 
-func uris(mapped []route.Mapped) []string {
+func URIs(mapped []route.Mapped) []string {
 	out := []string{}
 	for _, m := range mapped {
 		out = append(out, m.Route.URI())

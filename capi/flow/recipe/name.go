@@ -1,4 +1,4 @@
-package flow
+package recipe
 
 import (
 	"math/rand/v2"
@@ -17,8 +17,8 @@ var (
 		swan tapir tiger topi turtle wallaby warthog wombat zebra`)
 )
 
-// randomHost makes the host of a random route: <app>-<adjective>-<noun>-<two letters>.
-func randomHost(app string) string {
+// RandomHost makes the host of a random route: <app>-<adjective>-<noun>-<two letters>.
+func RandomHost(app string) string {
 	letter := func() string { return string(rune('a' + rand.IntN(26))) }
 	return app + "-" + adjectives[rand.IntN(len(adjectives))] + "-" + nouns[rand.IntN(len(nouns))] + "-" + letter() + letter()
 }
