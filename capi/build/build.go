@@ -215,6 +215,11 @@ func Purge(ctx context.Context, tx bun.Tx, app string) error {
 	return release(ctx, tx, blobs...)
 }
 
+// Release enqueues the deletion of a blob, if nothing refers to it.
+func (f *Family) Release(ctx context.Context, blob string) error {
+	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error { return release(ctx, tx, blob) })
+}
+
 // release enqueues the deletion of those of the blobs that nothing refers to.
 func release(ctx context.Context, tx bun.Tx, blobs ...string) error {
 	for _, key := range blobs {

@@ -3,7 +3,6 @@ package build
 import (
 	"context"
 	"errors"
-	"net/http"
 	"strings"
 
 	"github.com/uptrace/bun"
@@ -42,15 +41,12 @@ func (f *Family) droplets() *rest.Resource[Droplet] {
 }
 
 // current is the filter current=true of an app's droplets.
-func (f *Family) current(c *rest.Call, q *bun.SelectQuery, values []string) *bun.SelectQuery {
+func (f *Family) current(c *rest.Call, q *bun.SelectQuery, values []string) (*bun.SelectQuery, error) {
 	if len(values) == 0 || values[0] != "true" {
-		return q
+		return q, nil
 	}
 	guid, err := f.Current(c.Ctx(), c.DB(), c.Arg("guid"))
-	if err != nil {
-		return q.Err(err)
-	}
-	return q.Where("guid = ?", guid)
+	return q.Where("guid = ?", guid), err
 }
 
 // fillDroplets says what of each droplet is shown: all of a single one to those who may read secrets.
@@ -164,9 +160,4 @@ func (f *Family) downloadDroplet(c *rest.Call) error {
 		return rest.Unprocessable("Only staged droplets can be downloaded.")
 	}
 	return f.download(c, "droplet", d.AppGUID, d.GUID, d.Blob)
-}
-
-// ShowDroplet answers a droplet that another verb found.
-func (f *Family) ShowDroplet(c *rest.Call, d *Droplet) error {
-	return f.Droplets.Show(c, http.StatusOK, d)
 }

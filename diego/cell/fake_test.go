@@ -472,7 +472,7 @@ func (w *world) lrp(ports ...int) (cf.DesiredLRP, cf.ActualLRP) {
 	return d, cf.ActualLRP{LRP: d.ID, AppID: d.AppID, Process: d.Process, Index: 1, Instance: "i-1", State: cf.LRPUnclaimed}
 }
 
-func env(list []string) map[string]string {
+func vars(list []string) map[string]string {
 	out := map[string]string{}
 	for _, e := range list {
 		k, v, _ := strings.Cut(e, "=")

@@ -13,7 +13,10 @@ import (
 	"time"
 
 	"ingot/cf"
+	"ingot/diego/cell/env"
 	"ingot/diego/cell/line"
+	"ingot/diego/cell/meter"
+	"ingot/diego/cell/show"
 )
 
 // lrp is one instance on this cell. Its run is the only one that writes actual.
@@ -24,7 +27,7 @@ type lrp struct {
 	source   string // of the app's own lines
 	log      *line.Log
 	out, err *line.Writer
-	use      use
+	use      *meter.Meter
 	found    bool // it was running when the cell started
 	asked    context.Context
 	stop     context.CancelFunc // asks it to stop
@@ -59,7 +62,7 @@ func (c *Cell) newLRP(d cf.DesiredLRP, a cf.ActualLRP) *lrp {
 	l.asked, l.stop = context.WithCancel(context.Background())
 	l.log = line.New(c.Logs, a.AppID, strconv.Itoa(a.Index), l.tags(), d.Limits.LogBytesPerSec)
 	l.out, l.err = l.log.Writer(l.source, false), l.log.Writer(l.source, true)
-	l.use = use{handle: l.handle(), memoryMB: d.Limits.MemoryMB, diskMB: d.Limits.DiskMB, log: l.log}
+	l.use = &meter.Meter{Host: &c.host, App: a.AppID, Handle: l.handle(), Limits: d.Limits, Log: l.log}
 	return l
 }
 
@@ -164,7 +167,7 @@ func (l *lrp) spec(d *cf.DesiredLRP, layers []cf.Layer) (cf.ContainerSpec, error
 	}
 	return cf.ContainerSpec{
 		Handle: l.handle(), Image: d.Stack, Layers: layers, Mounts: l.c.mounts,
-		Program: cf.Program{Args: []string{helper, "launch", d.Start}, Env: lrpEnv(d, l.actual), Dir: home, User: "vcap"},
+		Program: cf.Program{Args: []string{show.Program, "launch", d.Start}, Env: env.LRP(d, l.actual), Dir: env.Home, User: "vcap"},
 		Limits:  limits(d.Limits), CPUShares: uint64(max(d.Limits.MemoryMB, 2)),
 		Ports: d.Ports, Egress: d.Egress,
 		Properties: map[string]string{propertyKind: kindLRP, propertyWhat: string(what)},
@@ -249,7 +252,7 @@ func (l *lrp) end(ctx context.Context, e ending) {
 		return
 	}
 	c := l.c
-	c.give(l.handle())
+	c.room.Give(l.handle())
 	c.mu.Lock()
 	delete(c.lrps, l.actual.Instance)
 	c.mu.Unlock()

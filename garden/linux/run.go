@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -201,7 +202,7 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // refusal tells a program that cannot be run from an engine that cannot run it.
 func refusal(err error) error {
-	if errdefs.IsNotFound(err) || errdefs.IsInvalidArgument(err) {
+	if strings.Contains(err.Error(), "unable to start container process") { // runc's words; its error has no kind
 		return cf.Wrap(cf.KindUnprocessable, "", "the program cannot be run", err)
 	}
 	return err

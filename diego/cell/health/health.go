@@ -115,16 +115,17 @@ func timedOut(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.As(err, &n) && n.Timeout()
 }
 
-// Between is the time between two tries of an instance that is not well yet: short at first, so that one which is
-// quick is seen at once, then growing to most.
-func Between(try int, most time.Duration) time.Duration {
-	return min(20*time.Millisecond<<min(try, 8), most)
+// Between is the time between two tries of an instance that has not been well since so long: short at first, so that a
+// quick one is seen at once, then a tenth of the time that it took already, and never more than most.
+func Between(since, most time.Duration) time.Duration {
+	return min(max(20*time.Millisecond, since/10), most)
 }
 
 // Await tries until the instance is well; the error after the check's time to start is CF's.
 func (c Check) Await(ctx context.Context) error {
 	late := time.NewTimer(c.StartIn())
 	defer late.Stop()
+	start := time.Now()
 	for try := 0; ; try++ {
 		err := c.Try(ctx)
 		if err == nil {
@@ -135,7 +136,7 @@ func (c Check) Await(ctx context.Context) error {
 			return ctx.Err()
 		case <-late.C:
 			return fmt.Errorf("Timed out after %s (%d attempts) waiting for startup check to succeed: %w", c.StartIn(), try+1, err) //nolint:staticcheck // CF's words
-		case <-time.After(Between(try, 250*time.Millisecond)):
+		case <-time.After(Between(time.Since(start), 250*time.Millisecond)):
 		}
 	}
 }

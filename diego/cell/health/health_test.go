@@ -105,7 +105,7 @@ func TestAwaitSeesAReadyAppSoon(t *testing.T) {
 	if err := check("http", portOf(app)).Await(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(start); tries.Load() != 4 || took < 140*time.Millisecond {
+	if took := time.Since(start); tries.Load() != 4 || took < 60*time.Millisecond || took > 2*time.Second {
 		t.Errorf("%d tries in %s", tries.Load(), took)
 	}
 }
@@ -126,7 +126,7 @@ func TestAwaitEnds(t *testing.T) {
 
 func TestDefaults(t *testing.T) {
 	var c Check
-	if c.StartIn() != time.Minute || c.Every() != 30*time.Second || Between(0, time.Second) != 20*time.Millisecond || Between(50, 250*time.Millisecond) != 250*time.Millisecond {
+	if c.StartIn() != time.Minute || c.Every() != 30*time.Second || Between(0, time.Second) != 20*time.Millisecond || Between(time.Second, time.Minute) != 100*time.Millisecond || Between(time.Minute, 250*time.Millisecond) != 250*time.Millisecond {
 		t.Error("not CF's figures")
 	}
 }

@@ -89,6 +89,7 @@ func (s *Server) Context(ctx context.Context) context.Context {
 		s.logger.SetOutput(io.Discard)
 		s.logger.SetLevel(logrus.WarnLevel)
 		s.logger.AddHook(toSlog{s.Log})
+		log.L = s.logger.WithContext(context.Background()) // for what containerd says without a context
 	})
 	return log.WithLogger(namespaces.WithNamespace(ctx, Namespace), s.logger.WithContext(ctx))
 }
@@ -97,7 +98,7 @@ func (s *Server) Context(ctx context.Context) context.Context {
 // cleaned up by containerd on the way.
 func (s *Server) Start(ctx context.Context) (err error) {
 	ctx = s.Context(context.WithoutCancel(ctx))
-	if err := log.SetLevel("warn"); err != nil { // the shims inherit it
+	if err := log.SetLevel("fatal"); err != nil { // the shims inherit it, and they write to our stderr
 		return err
 	}
 	for _, dir := range []struct {
@@ -210,6 +211,10 @@ func (h toSlog) Fire(e *logrus.Entry) error {
 	for k, v := range e.Data {
 		args = append(args, k, fmt.Sprint(v))
 	}
-	h.to.Warn("containerd: "+e.Message, args...)
+	level := slog.LevelDebug // what containerd warns of is mostly what we left it to clean up
+	if e.Level < logrus.WarnLevel && e.Message != "copy shim log" { // that is said at the end of every container
+		level = slog.LevelWarn
+	}
+	h.to.Log(context.Background(), level, "containerd: "+e.Message, args...)
 	return nil
 }
