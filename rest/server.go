@@ -15,6 +15,7 @@ import (
 	"path"
 	"runtime/debug"
 	"strings"
+	"unicode/utf8"
 
 	"ingot/cf"
 	"ingot/kit/sql"
@@ -125,6 +126,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 			panic(p)
 		}
 	}()
+	if !utf8.ValidString(r.URL.Path) || strings.ContainsRune(r.URL.Path, 0) {
+		WriteError(w, r, &cf.Error{Kind: cf.KindInvalid, Code: "InvalidRequest"})
+		return
+	}
 	if p := path.Clean("/" + r.URL.Path); p != r.URL.Path { // Cloud Controller takes /v3/apps/ for /v3/apps
 		r.URL.Path, r.URL.RawPath = p, ""
 	}

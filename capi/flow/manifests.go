@@ -93,7 +93,7 @@ func (f *Flow) applyManifest(c *rest.Call) error {
 				return err
 			}
 		}
-		j, err = job.Enqueue(ctx, tx, "space.apply_manifest", "space", s.GUID, p)
+		j, err = job.Enqueue(ctx, tx, job.Work{Operation: "space.apply_manifest", Kind: "space", GUID: s.GUID, Payload: p})
 		return err
 	})
 	if err != nil {
