@@ -208,3 +208,20 @@ func TestStopIsQuick(t *testing.T) {
 		t.Errorf("heard %q", w.board.said)
 	}
 }
+
+func TestStopAtAnyMomentLosesNothing(t *testing.T) {
+	for i := range 50 {
+		w := newWorld(t).start()
+		d, a := w.lrp()
+		d.Health = cf.HealthCheck{Type: "port"}
+		d.Ports = []int{1} // nothing listens there
+		w.startLRP(d, a)
+		time.Sleep(time.Duration(i) * 50 * time.Microsecond) // each time at another step
+		if err := w.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if w.board.heard("crashed i-1") || w.board.heard("stopped i-1") {
+			t.Fatalf("a cell that stops told %q", w.board.said)
+		}
+	}
+}
