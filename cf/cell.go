@@ -63,3 +63,23 @@ type LRPBoard interface {
 	// Holds returns what the board believes the cell runs, for comparison at its start.
 	Holds(ctx context.Context, cell CellID) (lrps []ActualLRP, desired []DesiredLRP, tasks []Task, err error)
 }
+
+// Work is one instance of an LRP, or a task, that needs a cell.
+type Work struct {
+	LRP   ProcessID // empty for a task
+	Index int
+	Task  TaskID // empty for an LRP
+	Stack string
+	Need  Resources // Containers counts as 1, whatever it holds
+}
+
+// Placement is what the auction made of a piece of work.
+type Placement struct {
+	Work
+	Cell  CellID // empty: not placed
+	Error string // why not, in Diego's words
+	Never bool   // not even empty cells could take it
+}
+
+// Auction decides which cells take the work; it answers in the order of work and keeps nothing.
+type Auction func(work []Work, cells []CellState) []Placement

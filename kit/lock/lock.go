@@ -24,9 +24,12 @@ type Busy struct {
 // Error names the holder.
 func (b *Busy) Error() string { return fmt.Sprintf("%s is in use by pid %s", b.Folder, b.PID) }
 
-// Folder takes <folder>/LOCK for this process and writes its pid into it.
+// Name is the file in the folder that is locked and holds the pid.
+const Name = "ingot.pid"
+
+// Folder takes the folder for this process and writes its pid into <folder>/ingot.pid.
 func Folder(folder string) (*Held, error) {
-	f, err := os.OpenFile(filepath.Join(folder, "LOCK"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(filepath.Join(folder, Name), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -46,6 +49,23 @@ func Folder(folder string) (*Held, error) {
 		return nil, err
 	}
 	return &Held{f}, nil
+}
+
+// Holder returns the pid of the process that holds the folder, or 0.
+func Holder(folder string) int {
+	f, err := os.Open(filepath.Join(folder, Name))
+	if err != nil {
+		return 0
+	}
+	defer func() { _ = f.Close() }()
+	if syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) == nil {
+		return 0 // nobody holds it; closing f gives this lock back
+	}
+	var pid int
+	if _, err := fmt.Fscan(f, &pid); err != nil {
+		return 0
+	}
+	return pid
 }
 
 // Release gives the folder back.

@@ -10,16 +10,18 @@ import (
 	dbsql "database/sql"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
+	"sync"
 
+	"github.com/go-sql-driver/mysql" // driver "mysql"
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/mysqldialect"
 	"github.com/uptrace/bun/dialect/pgdialect"
 	"github.com/uptrace/bun/dialect/sqlitedialect"
 	"github.com/uptrace/bun/schema"
 
-	_ "github.com/go-sql-driver/mysql" // driver "mysql"
 	_ "github.com/jackc/pgx/v5/stdlib" // driver "pgx"
 	_ "modernc.org/sqlite"             // driver "sqlite"
 )
@@ -34,6 +36,9 @@ const (
 	MySQL    Engine = "mysql"
 )
 
+// ErrClosed is the answer of a store that was closed.
+var ErrClosed = errors.New("the database is closed")
+
 // ErrNoRows is what a query for one row answers when there is none.
 var ErrNoRows = dbsql.ErrNoRows
 
@@ -42,8 +47,11 @@ type DB struct {
 	Engine Engine
 	read   *bun.DB
 	write  *bun.DB
-	queue  chan *job
-	done   chan struct{}
+	queue  chan *job     // nil but on SQLite
+	done   chan struct{} // the writer has ended
+
+	mu     sync.RWMutex // held for reading while a write is put into the queue
+	closed bool
 }
 
 // Open opens the store at dsn: a file path for SQLite (made when missing, WAL, synchronous=FULL), postgres://... or
@@ -92,6 +100,7 @@ func (db *DB) connect(driver, dsn string, d schema.Dialect) error {
 }
 
 func (db *DB) openFile(path string) error {
+	path = strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(path)
 	const pragmas = "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_txlock=immediate"
 	w, err := dbsql.Open("sqlite", "file:"+path+pragmas)
 	if err != nil {
@@ -117,13 +126,19 @@ func mysqlDSN(dsn string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	host := u.Host
+	c := mysql.NewConfig()
+	c.User = u.User.Username()
+	c.Passwd, _ = u.User.Password()
+	c.Net, c.DBName = "tcp", strings.TrimPrefix(u.Path, "/")
+	c.Addr = u.Host
 	if u.Port() == "" {
-		host += ":3306"
+		c.Addr = net.JoinHostPort(u.Hostname(), "3306")
 	}
-	pw, _ := u.User.Password()
-	return fmt.Sprintf("%s:%s@tcp(%s)%s?parseTime=true&collation=utf8mb4_bin&sql_mode=ANSI_QUOTES%%2CSTRICT_ALL_TABLES",
-		u.User.Username(), pw, host, u.Path), nil
+	c.Collation = "utf8mb4_bin"
+	c.ClientFoundRows = true // an update that changes nothing counts, as elsewhere
+	c.Params = map[string]string{"sql_mode": "'ANSI_QUOTES,STRICT_ALL_TABLES'"}
+	c.TLSConfig = u.Query().Get("tls")
+	return c.FormatDSN(), nil
 }
 
 // Read gives the pool for queries. It refuses to write on SQLite.
@@ -131,8 +146,17 @@ func (db *DB) Read() *bun.DB { return db.read }
 
 // Close waits for writes that were begun and closes the store.
 func (db *DB) Close() error {
-	if db.queue != nil {
+	db.mu.Lock()
+	first := !db.closed
+	db.closed = true
+	if first && db.queue != nil {
 		close(db.queue)
+	}
+	db.mu.Unlock()
+	if !first {
+		return nil
+	}
+	if db.queue != nil {
 		<-db.done
 	}
 	var errs []error
@@ -157,6 +181,14 @@ func (db *DB) LockRow(ctx context.Context, tx bun.Tx, table, guid string) error 
 		return nil
 	}
 	return err
+}
+
+// ForUpdate makes q hold the rows that it reads until its transaction ends. SQLite has one writer and needs none.
+func (db *DB) ForUpdate(q *bun.SelectQuery) *bun.SelectQuery {
+	if db.Engine == SQLite {
+		return q
+	}
+	return q.For("UPDATE")
 }
 
 // IsUnique tells whether err is a violated unique index.

@@ -1,0 +1,266 @@
+package nodejs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"ingot/buildpacks/stager"
+)
+
+// Supply installs Node, npm and the app's modules.
+func Supply(s *stager.Stager) error {
+	if err := s.Begin(); err != nil {
+		return err
+	}
+	s.Step("Installing binaries")
+	a, err := read(s)
+	if err != nil {
+		return err
+	}
+	if s.Has("yarn.lock") && !s.Has("package-lock.json") && !s.Has("npm-shrinkwrap.json") {
+		return errors.New("this app is locked by a yarn.lock, and this buildpack has no Yarn: add a package-lock.json (npm install --package-lock-only)")
+	}
+	s.Info("engines.node (package.json): %s", or(a.Engines.Node, "unspecified"))
+	s.Info("engines.npm (package.json): %s", or(a.Engines.NPM, "unspecified (use default)"))
+	version, err := choose(s, a)
+	if err == nil {
+		err = s.Install("node", version, "node")
+	}
+	if err == nil {
+		err = s.LinkBin("node/bin")
+	}
+	if err != nil {
+		return fmt.Errorf("unable to install node: %w", err)
+	}
+	if err := environment(s); err != nil {
+		return fmt.Errorf("unable to setup default environment: %w", err)
+	}
+	n, err := newNPM(s, version)
+	if err != nil {
+		return fmt.Errorf("unable to install npm: %w", err)
+	}
+	defer n.close()
+	if err := n.ensure(a.Engines.NPM); err != nil {
+		return fmt.Errorf("unable to install npm: %w", err)
+	}
+	if err := n.modules(a); err != nil {
+		return fmt.Errorf("unable to build dependencies: %w", err)
+	}
+	return s.SetEnv("NODE_PATH", filepath.Join(s.Build, "node_modules"))
+}
+
+func or(text, otherwise string) string {
+	if text == "" {
+		return otherwise
+	}
+	return text
+}
+
+// defaults are set where neither the app nor the platform sets them.
+var defaults = []struct{ name, value string }{
+	{"NODE_ENV", "production"},
+	{"NPM_CONFIG_PRODUCTION", "true"},
+	{"NPM_CONFIG_LOGLEVEL", "error"},
+	{"NODE_MODULES_CACHE", "true"},
+	{"NODE_VERBOSE", "false"},
+	{"WEB_MEMORY", "512"},
+	{"WEB_CONCURRENCY", "1"},
+}
+
+// cas is where the stack keeps the certificates to trust. Node has a list of its own, which lacks the operator's.
+const cas = "/etc/ssl/certs/ca-certificates.crt"
+
+// environment sets what npm sees, and what the app will see.
+func environment(s *stager.Stager) error {
+	s.Step("Creating runtime environment")
+	for _, d := range defaults {
+		if os.Getenv(d.name) == "" {
+			if err := s.SetEnv(d.name, d.value); err != nil {
+				return err
+			}
+		}
+		s.Info("%s=%s", d.name, os.Getenv(d.name))
+	}
+	if err := s.SetEnv("NODE_HOME", s.Dep("node")); err != nil {
+		return err
+	}
+	if _, err := os.Stat(cas); err == nil && os.Getenv("NODE_EXTRA_CA_CERTS") == "" {
+		if err := os.Setenv("NODE_EXTRA_CA_CERTS", cas); err != nil {
+			return err
+		}
+	}
+	return s.WriteProfile("node.sh", strings.ReplaceAll(profile, "INDEX", s.Index))
+}
+
+// profile runs in the app's container before it starts. The names are those of CF's buildpack.
+const profile = `export NODE_HOME=$DEPS_DIR/INDEX/node
+export NODE_ENV=${NODE_ENV:-production}
+export MEMORY_AVAILABLE=$(echo "$VCAP_APPLICATION" | jq '.limits.mem')
+export WEB_MEMORY=${WEB_MEMORY:-512}
+export WEB_CONCURRENCY=${WEB_CONCURRENCY:-1}
+export NODE_PATH=${NODE_PATH:-$HOME/node_modules}
+export PATH=$PATH:$HOME/bin:$NODE_PATH/.bin
+export SSL_CERT_DIR=${SSL_CERT_DIR:-/etc/ssl/certs}
+export NODE_EXTRA_CA_CERTS=${NODE_EXTRA_CA_CERTS:-` + cas + `}
+if [ "$LOG_CONCURRENCY" = true ]; then
+	echo "Detected $MEMORY_AVAILABLE MB available memory, $WEB_MEMORY MB limit per process (WEB_MEMORY)"
+	echo "Recommending WEB_CONCURRENCY=$WEB_CONCURRENCY"
+fi
+`
+
+// npm runs npm in the app.
+type npm struct {
+	*stager.Stager
+	node  string // version
+	cache string // npm's download cache, for this staging only: the modules themselves are what is kept
+}
+
+func newNPM(s *stager.Stager, node string) (*npm, error) {
+	cache, err := os.MkdirTemp("", "npm")
+	return &npm{s, node, cache}, err
+}
+
+func (n *npm) close() { _ = os.RemoveAll(n.cache) }
+
+// run runs npm with its output in the log.
+func (n *npm) run(args ...string) error {
+	cmd := n.command(args...)
+	cmd.Stdout, cmd.Stderr = n.Log, n.Log
+	return cmd.Run()
+}
+
+func (n *npm) command(args ...string) *exec.Cmd {
+	cmd := exec.Command("npm", append(args, "--userconfig", filepath.Join(n.Build, ".npmrc"), "--cache", n.cache)...)
+	cmd.Dir = n.Build
+	// Audits, adverts and news cost a request each and help nobody here; log files would be lost; native modules take the headers that we carry.
+	cmd.Env = append([]string{"NPM_CONFIG_AUDIT=false", "NPM_CONFIG_FUND=false", "NPM_CONFIG_UPDATE_NOTIFIER=false",
+		"NPM_CONFIG_LOGS_MAX=0", "npm_config_nodedir=" + n.Dep("node")}, os.Environ()...)
+	return cmd
+}
+
+// ensure replaces the carried npm when the app asks for another one.
+func (n *npm) ensure(wanted string) error {
+	out, err := n.command("--version").Output()
+	if err != nil {
+		return err
+	}
+	have := string(bytes.TrimSpace(out))
+	if wanted == "" {
+		n.Info("Using default npm version: %s", have)
+		return nil
+	}
+	if _, err := stager.Match(wanted, []string{have}); err == nil {
+		n.Info("npm %s already installed with node", have)
+		return nil
+	}
+	n.Info("Downloading and installing npm %s (replacing version %s)...", wanted, have)
+	if err := n.run("install", "--quiet", "-g", "npm@"+wanted); err != nil {
+		n.Error("We're unable to download the version of npm you've provided (%s).\nPlease remove the npm version specification in package.json", wanted)
+		return err
+	}
+	return nil
+}
+
+// modules makes the app's node_modules.
+func (n *npm) modules(a app) error {
+	n.Step("Building dependencies")
+	vendored := n.Has("node_modules")
+	steps := []func() error{n.script(a, "heroku-prebuild"), n.install, n.script(a, "heroku-postbuild"), n.keep}
+	if vendored {
+		steps = []func() error{n.script(a, "heroku-prebuild"), n.rebuild, n.script(a, "heroku-postbuild")}
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// script runs a script of the package.json, if it is there.
+func (n *npm) script(a app, name string) func() error {
+	return func() error {
+		if a.Scripts[name] == "" {
+			return nil
+		}
+		n.Info("Running %s (npm)", name)
+		return n.run("run", name)
+	}
+}
+
+func (n *npm) manifests() string {
+	files := "package.json"
+	for _, lock := range []string{"package-lock.json", "npm-shrinkwrap.json"} {
+		if n.Has(lock) {
+			files += " + " + lock
+		}
+	}
+	return files
+}
+
+// rebuild is for an app that brings its modules: they may have been built on another system.
+func (n *npm) rebuild() error {
+	n.Info("Prebuild detected (node_modules already exists)")
+	if !n.Has("package-lock.json") && !n.Has("npm-shrinkwrap.json") {
+		n.Info("Warning: package-lock.json not found. The buildpack may reach out to the internet to download module updates, even if they are vendored.")
+	}
+	n.Info("Rebuilding any native modules")
+	if err := n.run("rebuild"); err != nil {
+		return err
+	}
+	n.Info("Installing any new modules (%s)", n.manifests())
+	return n.run("install")
+}
+
+// install installs from the registry. It begins with the modules of the last staging, which npm makes right: then it
+// fetches only what changed.
+func (n *npm) install() error {
+	if !n.Has("package.json") {
+		n.Info("Skipping (no package.json)")
+		return nil
+	}
+	if err := n.restore(); err != nil {
+		return err
+	}
+	n.Info("Installing node modules (%s)", n.manifests())
+	return n.run("install")
+}
+
+// kept is the cached modules; its name holds what they were built for.
+func (n *npm) kept() string { return filepath.Join(n.Cache, "node_modules-"+n.node) }
+
+func (n *npm) restore() error {
+	if _, err := os.Stat(n.kept()); err != nil || os.Getenv("NODE_MODULES_CACHE") != "true" {
+		return nil
+	}
+	n.Info("Restoring node modules from the cache")
+	return copyTree(n.kept(), filepath.Join(n.Build, "node_modules"))
+}
+
+// keep leaves a copy of the modules for the next staging. They stay in the app's folder, unlike in CF's buildpack, which
+// moves them away and so breaks the links of workspaces and of "file:" dependencies.
+func (n *npm) keep() error {
+	old, _ := filepath.Glob(filepath.Join(n.Cache, "node_modules-*"))
+	for _, dir := range old {
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	if !n.Has("node_modules") || os.Getenv("NODE_MODULES_CACHE") != "true" {
+		return nil
+	}
+	return copyTree(filepath.Join(n.Build, "node_modules"), n.kept())
+}
+
+// copyTree copies with links, modes and times.
+func copyTree(from, to string) error {
+	if out, err := exec.Command("cp", "-a", from, to).CombinedOutput(); err != nil {
+		return fmt.Errorf("copy %s to %s: %w: %s", from, to, err, bytes.TrimSpace(out))
+	}
+	return nil
+}

@@ -1,0 +1,87 @@
+// Package admin is the family of nouns that operators look after: stacks, buildpacks, feature flags, environment
+// variable groups, audit events, and the documents that tell about the platform.
+//
+// It promises that a fresh database has CF's feature flags and the default stack and nothing else. It will not stage:
+// Buildpacks and EnvGroup tell capi/flow what to stage with.
+package admin
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/uptrace/bun"
+
+	"ingot/kit/sql"
+	"ingot/rest"
+	"ingot/rest/row"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Family is the nouns of this package.
+type Family struct {
+	DB   *sql.DB
+	Info Info
+	// StackUsed tells whether apps use the stack of that name; set by who keeps apps. Without it no stack can be deleted.
+	StackUsed func(ctx context.Context, db bun.IDB, name string) (bool, error)
+}
+
+// DefaultStack is the stack of apps that name none.
+const DefaultStack = "cflinuxfs4"
+
+// Migrate brings the family's tables up to date, and makes the default stack and the two environment variable groups.
+func (f *Family) Migrate(ctx context.Context) error {
+	sub, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	if err := f.DB.Migrate(ctx, sub, "capi_admin_schema"); err != nil {
+		return err
+	}
+	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		s := &Stack{Name: DefaultStack, State: stackActive, Default: true}
+		s.Description = "Cloud Foundry Linux-based filesystem"
+		if err := ensure(ctx, tx, (*Stack)(nil), s, "is_default = ?", true); err != nil {
+			return fmt.Errorf("default stack: %w", err)
+		}
+		for _, name := range envGroups {
+			g := &envGroup{Row: row.Row{GUID: name}}
+			if err := ensure(ctx, tx, (*envGroup)(nil), g, "guid = ?", name); err != nil {
+				return fmt.Errorf("environment variable group %s: %w", name, err)
+			}
+		}
+		return nil
+	})
+}
+
+// ensure inserts the row unless one meets the condition.
+func ensure(ctx context.Context, tx bun.Tx, model any, n row.Noun, where string, args ...any) error {
+	ok, err := tx.NewSelect().Model(model).Where(where, args...).Exists(ctx)
+	if err != nil || ok {
+		return err
+	}
+	return row.Insert(ctx, tx, n)
+}
+
+// Nouns are the family's rows.
+func (f *Family) Nouns() []rest.Noun {
+	return []rest.Noun{f.stacks(), f.buildpacks(), flags(), events()}
+}
+
+// Routes are the endpoints that are no list, get, create, update or delete of a noun.
+func (f *Family) Routes() []rest.Route {
+	return []rest.Route{
+		{Pattern: "GET /v3/environment_variable_groups/{name}", Handle: showEnvGroup},
+		{Pattern: "PATCH /v3/environment_variable_groups/{name}", Handle: updateEnvGroup},
+		{Pattern: "GET /{$}", Handle: f.Info.root, Open: true},
+		{Pattern: "GET /v3", Handle: f.Info.v3, Open: true},
+		{Pattern: "GET /v3/info", Handle: f.Info.v3Info, Open: true},
+		{Pattern: "GET /v2/info", Handle: f.Info.v2Info, Open: true},
+	}
+}
+
+func none(err error) bool { return errors.Is(err, sql.ErrNoRows) }

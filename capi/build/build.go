@@ -1,0 +1,271 @@
+// Package build is the family of nouns between an app's files and what runs: packages, builds, droplets, and the
+// matching of files that are stored already.
+//
+// It promises that an upload never sits in memory and leaves nothing behind that a repeated upload would trip over,
+// that whoever waits for a build is told at once when it ends, and that a blob is deleted only when no row refers to it.
+// It will not run stagings: that is capi/flow.
+package build
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"ingot/cf"
+	"ingot/kit/run"
+	"ingot/kit/sql"
+	"ingot/rest"
+	"ingot/rest/access"
+	"ingot/rest/event"
+	"ingot/rest/job"
+	"ingot/rest/row"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Migrate brings the family's tables up to date.
+func Migrate(ctx context.Context, db *sql.DB) error {
+	sub, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	return db.Migrate(ctx, sub, "capi_build_schema")
+}
+
+// Family holds the nouns. Set its fields, then take its Nouns, Routes and Jobs.
+type Family struct {
+	DB    *sql.DB
+	Blobs cf.Blobs
+	Logs  cf.Logs
+	Gate  *run.Gate
+	// App is an app as events name it; KindNotFound when there is none. It does not ask who sees it.
+	App func(ctx context.Context, db bun.IDB, app string) (event.Target, error)
+	// Current is the guid of the app's current droplet, or "".
+	Current func(ctx context.Context, db bun.IDB, app string) (string, error)
+
+	Packages *rest.Resource[Package]
+	Builds   *rest.Resource[Build]
+	Droplets *rest.Resource[Droplet]
+
+	bell bell
+}
+
+// Nouns makes the family's nouns.
+func (f *Family) Nouns() []rest.Noun {
+	f.Packages = f.packages()
+	f.Droplets = f.droplets()
+	f.Builds = &rest.Resource[Build]{
+		Kind: "build", Path: "/v3/builds", Visible: access.InSpaces("space_guid"), NoGet: true,
+		Filters: []rest.Filter{
+			{Param: "app_guids", Where: "app_guid IN (?)"},
+			{Param: "package_guids", Where: "package_guid IN (?)"},
+			{Param: "states", Where: "state IN (?)"},
+		},
+		Subs: []rest.Sub{{Path: "/v3/apps/{guid}/builds", Parent: "app", Where: "app_guid = ?"}},
+		View: buildView,
+		Update: func(c *rest.Call, b *Build) error {
+			return patchMetadata(c, b.SpaceGUID, b)
+		},
+	}
+	return []rest.Noun{f.Packages, f.Builds, f.Droplets}
+}
+
+// Routes are the family's other endpoints.
+func (f *Family) Routes() []rest.Route {
+	return slices.Concat(f.packageRoutes(), []rest.Route{
+		{Pattern: "GET /v3/builds/{guid}", Handle: f.showBuild},
+		{Pattern: "GET /v3/droplets/{guid}/download", Handle: f.downloadDroplet},
+		{Pattern: "POST /v3/resource_matches", Handle: f.match},
+	})
+}
+
+// Jobs are the family's other jobs.
+func (f *Family) Jobs() []job.Kind { return []job.Kind{{Operation: "blob.delete", Run: f.removeBlobs}} }
+
+func buildView(c *rest.Call, b *Build) rest.Object {
+	o := rest.Object{
+		"state": b.State, "error": nil, "droplet": nil, "package": rest.Object{"guid": b.PackageGUID},
+		"staging_memory_in_mb": b.MemoryMB, "staging_disk_in_mb": b.DiskMB, "staging_log_rate_limit_bytes_per_second": b.LogRate,
+		"lifecycle":     rest.Object{"type": b.Lifecycle, "data": rest.Object{"buildpacks": nonNil(b.Buildpacks.V), "stack": b.Stack}},
+		"created_by":    b.CreatedBy.V,
+		"relationships": rest.Object{"app": rest.ToOne(b.AppGUID)},
+	}
+	links := rest.Object{"app": c.Link("/v3/apps/%s", b.AppGUID)}
+	if b.DropletGUID != "" {
+		o["droplet"], links["droplet"] = rest.Object{"guid": b.DropletGUID}, c.Link("/v3/droplets/%s", b.DropletGUID)
+	}
+	if b.ErrorID != "" {
+		o["error"] = b.ErrorID + " - " + b.ErrorText
+	}
+	o["links"] = links
+	return o
+}
+
+func nonNil[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}
+
+// hold is how long a request for a build that is STAGING waits for its end. The CLI asks again only every 3 s.
+const hold = 10 * time.Second
+
+func (f *Family) showBuild(c *rest.Call) error {
+	end := time.After(hold)
+	for {
+		rung := f.bell.next() // before the look, so that no ring in between is missed
+		b, err := f.Builds.Find(c, c.Arg("guid"))
+		if err != nil {
+			return err
+		}
+		if b.State != Staging {
+			return f.Builds.Show(c, http.StatusOK, b)
+		}
+		select {
+		case <-rung:
+		case <-time.After(time.Second): // another process may have ended it
+		case <-end:
+			return f.Builds.Show(c, http.StatusOK, b)
+		case <-c.Ctx().Done():
+			return c.Ctx().Err()
+		}
+	}
+}
+
+// Ended wakes those who wait for a build; it comes after the commit.
+func (f *Family) Ended() { f.bell.ring() }
+
+// bell tells any number of waiters that something happened.
+type bell struct {
+	mu sync.Mutex
+	ch chan struct{}
+}
+
+func (b *bell) next() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch == nil {
+		b.ch = make(chan struct{})
+	}
+	return b.ch
+}
+
+func (b *bell) ring() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch != nil {
+		close(b.ch)
+		b.ch = nil
+	}
+}
+
+type metadataBody struct{ meta row.Patch }
+
+func (t *metadataBody) Take(b *rest.Body) { b.Metadata(&t.meta) }
+
+// patchMetadata is the PATCH of nouns of which nothing else changes.
+func patchMetadata(c *rest.Call, space string, n row.WithLabels) error {
+	if err := c.MayWriteSpace(space, access.SpaceWriters...); err != nil {
+		return err
+	}
+	var t metadataBody
+	if err := rest.Take(c, &t); err != nil {
+		return err
+	}
+	return c.Change(n, func(context.Context, bun.Tx) error { return t.meta.Apply(n.Meta()) })
+}
+
+// record writes an event about something of an app.
+func (f *Family) record(ctx context.Context, tx bun.Tx, kind, app string, data map[string]any) error {
+	t, err := f.App(ctx, tx, app)
+	if err != nil {
+		return err
+	}
+	return event.Record(ctx, tx, kind, t, data)
+}
+
+func (f *Family) say(app, format string, args ...any) {
+	f.Logs.Emit(cf.AppLine(cf.AppID(app), cf.SourceAPI, "0", fmt.Sprintf(format, args...), false))
+}
+
+// Purge deletes the family's rows of an app, and enqueues the deletion of blobs that nothing refers to then.
+func Purge(ctx context.Context, tx bun.Tx, app string) error {
+	var blobs []string
+	for _, table := range []string{"build_packages", "build_droplets"} {
+		var some []string
+		if err := tx.NewSelect().TableExpr(table).Column("blob").Where("app_guid = ? AND blob <> ''", app).Scan(ctx, &some); err != nil {
+			return err
+		}
+		blobs = append(blobs, some...)
+	}
+	for _, table := range []string{"build_builds", "build_droplets", "build_packages"} {
+		if err := row.DeleteWhere(ctx, tx, table, "app_guid = ?", app); err != nil {
+			return err
+		}
+	}
+	return release(ctx, tx, blobs...)
+}
+
+// Release enqueues the deletion of a blob, if nothing refers to it.
+func (f *Family) Release(ctx context.Context, blob string) error {
+	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error { return release(ctx, tx, blob) })
+}
+
+// release enqueues the deletion of those of the blobs that nothing refers to.
+func release(ctx context.Context, tx bun.Tx, blobs ...string) error {
+	for _, key := range blobs {
+		if used, err := referred(ctx, tx, key); err != nil || used || key == "" {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		if _, err := job.Enqueue(ctx, tx, "blob.delete", "blob", key, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func referred(ctx context.Context, db bun.IDB, key string) (bool, error) {
+	for _, table := range []string{"build_packages", "build_droplets"} {
+		used, err := db.NewSelect().TableExpr(table).ColumnExpr("1").Where("blob = ?", key).Exists(ctx)
+		if err != nil || used {
+			return used, err
+		}
+	}
+	return false, nil
+}
+
+// removeBlobs is the job blob.delete. Blobs are found by their digest: the same bytes may have been uploaded again
+// meanwhile, so it looks before, and after it, when it puts back what it should not have taken (the bytes are still there: bits
+// keeps them for a while).
+func (f *Family) removeBlobs(ctx context.Context, j *job.Job) error {
+	key := j.ResourceGUID
+	if used, err := referred(ctx, f.DB.Read(), key); err != nil || used {
+		return err
+	}
+	if err := f.Blobs.Delete(ctx, key); err != nil && !cf.IsKind(err, cf.KindNotFound) {
+		return err
+	}
+	if used, err := referred(ctx, f.DB.Read(), key); err != nil || !used {
+		return err
+	}
+	r, _, err := f.Blobs.Open(ctx, key)
+	if err != nil {
+		return fmt.Errorf("put back %s: %w", key, err)
+	}
+	defer r.Close()
+	kind, _, _ := cutKey(key)
+	_, err = f.Blobs.Put(ctx, kind, r)
+	return err
+}

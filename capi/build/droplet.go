@@ -1,0 +1,163 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/uptrace/bun"
+
+	"ingot/kit/sql"
+	"ingot/rest"
+	"ingot/rest/access"
+	"ingot/rest/job"
+	"ingot/rest/row"
+)
+
+// What stands for commands and the like where CF hides them.
+const (
+	hidden        = "[PRIVATE DATA HIDDEN]"
+	hiddenInLists = "[PRIVATE DATA HIDDEN IN LISTS]"
+)
+
+func (f *Family) droplets() *rest.Resource[Droplet] {
+	return &rest.Resource[Droplet]{
+		Kind: "droplet", Path: "/v3/droplets", Visible: access.InSpaces("space_guid"),
+		Filters: []rest.Filter{
+			{Param: "app_guids", Where: "app_guid IN (?)"},
+			{Param: "current", By: f.current},
+			{Param: "organization_guids", Where: "space_guid IN (SELECT guid FROM rest_spaces WHERE org_guid IN (?))"},
+			{Param: "space_guids", Where: "space_guid IN (?)"},
+			{Param: "states", Where: "state IN (?)"},
+		},
+		Subs: []rest.Sub{
+			{Path: "/v3/apps/{guid}/droplets", Parent: "app", Where: "app_guid = ?"},
+			{Path: "/v3/packages/{guid}/droplets", Parent: "package", Where: "package_guid = ?"},
+		},
+		Fill: fillDroplets, View: dropletView,
+		Update: func(c *rest.Call, d *Droplet) error { return patchMetadata(c, d.SpaceGUID, d) },
+		Delete: f.mayDeleteDroplet, Remove: f.removeDroplet,
+	}
+}
+
+// current is the filter current=true of an app's droplets.
+func (f *Family) current(c *rest.Call, q *bun.SelectQuery, values []string) (*bun.SelectQuery, error) {
+	if len(values) == 0 || values[0] != "true" {
+		return q, nil
+	}
+	guid, err := f.Current(c.Ctx(), c.DB(), c.Arg("guid"))
+	return q.Where("guid = ?", guid), err
+}
+
+// fillDroplets says what of each droplet is shown: all of a single one to those who may read secrets.
+func fillDroplets(c *rest.Call, ds []*Droplet) error {
+	if strings.HasSuffix(c.R.Pattern, "/droplets") {
+		for _, d := range ds {
+			d.hide = hiddenInLists
+		}
+		return nil
+	}
+	err := mayRead(c, ds[0].SpaceGUID, c.Caller.ReadsSecrets(), access.SecretReaders)
+	if err != nil {
+		ds[0].hide = hidden
+	}
+	return nil
+}
+
+func dropletView(c *rest.Call, d *Droplet) rest.Object {
+	packs := []rest.Object{}
+	for _, b := range d.Buildpacks.V {
+		packs = append(packs, rest.Object{"name": b.Key, "detect_output": b.DetectOutput, "buildpack_name": b.Name, "version": b.Version})
+	}
+	var execution, types any = d.Execution, d.ProcessTypes.V
+	if d.hide != "" {
+		execution, types = d.hide, rest.Object{"redacted_message": d.hide}
+	}
+	o := rest.Object{
+		"state": d.State, "error": nil, "lifecycle": rest.Object{"type": "buildpack", "data": rest.Object{}},
+		"checksum": rest.Object{"type": "sha256", "value": d.SHA256}, "buildpacks": packs, "stack": d.Stack, "image": nil,
+		"execution_metadata": execution, "process_types": types, "relationships": rest.Object{"app": rest.ToOne(d.AppGUID)},
+	}
+	if d.Error != "" {
+		o["error"] = d.Error
+	}
+	links := rest.Object{
+		"app":                    c.Link("/v3/apps/%s", d.AppGUID),
+		"assign_current_droplet": rest.Object{"href": c.URL("/v3/apps/%s/relationships/current_droplet", d.AppGUID), "method": "PATCH"},
+	}
+	if d.PackageGUID != "" {
+		links["package"] = c.Link("/v3/packages/%s", d.PackageGUID)
+	}
+	if d.State == Staged {
+		links["download"] = c.Link("/v3/droplets/%s/download", d.GUID)
+	}
+	o["links"] = links
+	return o
+}
+
+func (f *Family) mayDeleteDroplet(c *rest.Call, d *Droplet) error {
+	if err := c.MayWriteSpace(d.SpaceGUID, access.SpaceWriters...); err != nil {
+		return err
+	}
+	current, err := f.Current(c.Ctx(), c.DB(), d.AppGUID)
+	if err == nil && current == d.GUID {
+		err = inUse(d)
+	}
+	return err
+}
+
+func inUse(d *Droplet) error {
+	return rest.Unprocessable("The droplet is currently used by app with guid \"%s\".", d.AppGUID)
+}
+
+// removeDroplet is the job droplet.delete.
+func (f *Family) removeDroplet(ctx context.Context, j *job.Job) error {
+	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		d := new(Droplet)
+		if gone, err := find(ctx, tx, d, j.ResourceGUID); gone || err != nil {
+			return err
+		}
+		if current, err := f.Current(ctx, tx, d.AppGUID); err != nil || current == d.GUID {
+			return errors.Join(err, inUse(d)) // it became current since
+		}
+		if err := row.Delete(ctx, tx, d); err != nil {
+			return err
+		}
+		if err := f.record(ctx, tx, "audit.app.droplet.delete", d.AppGUID, map[string]any{"droplet_guid": d.GUID}); err != nil {
+			return err
+		}
+		return release(ctx, tx, d.Blob)
+	})
+}
+
+// find reads a row that may be gone.
+func find(ctx context.Context, db bun.IDB, n row.Noun, guid string) (gone bool, err error) {
+	err = db.NewSelect().Model(n).Where("guid = ?", guid).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return true, nil
+	}
+	return false, err
+}
+
+// DropletByGUID reads a droplet without asking who may see it; nil when there is none.
+func DropletByGUID(ctx context.Context, db bun.IDB, guid string) (*Droplet, error) {
+	d := new(Droplet)
+	if gone, err := find(ctx, db, d, guid); gone || err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+func (f *Family) downloadDroplet(c *rest.Call) error {
+	d, err := f.Droplets.Find(c, c.Arg("guid"))
+	if err != nil {
+		return err
+	}
+	if err := mayRead(c, d.SpaceGUID, c.Caller.ReadsAll(), access.DropletReaders); err != nil {
+		return err
+	}
+	if d.State != Staged {
+		return rest.Unprocessable("Only staged droplets can be downloaded.")
+	}
+	return f.download(c, "droplet", d.AppGUID, d.GUID, d.Blob)
+}

@@ -1,0 +1,84 @@
+package build
+
+import (
+	"github.com/uptrace/bun"
+
+	"ingot/cf"
+	"ingot/kit/sql"
+	"ingot/rest/row"
+)
+
+// States of a package.
+const (
+	AwaitingUpload = "AWAITING_UPLOAD" // until the bits are stored: there is no state in between to be stuck in
+	Ready          = "READY"
+	Failed         = "FAILED" // also of builds
+)
+
+// States of a build; STAGED also of a droplet.
+const (
+	Staging = "STAGING"
+	Staged  = "STAGED"
+)
+
+// Package is a row of packages: the files of an app as they were uploaded.
+type Package struct {
+	bun.BaseModel `bun:"table:build_packages"`
+	row.Labelled
+	AppGUID   string `bun:"app_guid"`
+	SpaceGUID string `bun:"space_guid"`
+	Type      string `bun:"type"`
+	State     string `bun:"state"`
+	Error     string `bun:"error"`
+	Blob      string `bun:"blob"` // blob key, once READY
+	SHA256    string `bun:"sha256"`
+	Size      int64  `bun:"size"`
+}
+
+// Build is a row of builds: one staging of a package.
+type Build struct {
+	bun.BaseModel `bun:"table:build_builds"`
+	row.Labelled
+	AppGUID     string                  `bun:"app_guid"`
+	SpaceGUID   string                  `bun:"space_guid"`
+	PackageGUID string                  `bun:"package_guid"`
+	State       string                  `bun:"state"`
+	ErrorID     string                  `bun:"error_id"`
+	ErrorText   string                  `bun:"error_text"`
+	DropletGUID string                  `bun:"droplet_guid"`
+	Lifecycle   string                  `bun:"lifecycle"`
+	Buildpacks  sql.JSON[[]string]      `bun:"buildpacks"`
+	Stack       string                  `bun:"stack"`
+	MemoryMB    int                     `bun:"memory_mb"`
+	DiskMB      int                     `bun:"disk_mb"`
+	LogRate     int64                   `bun:"log_rate"`
+	CreatedBy   sql.JSON[CreatedByUser] `bun:"created_by"`
+}
+
+// CreatedByUser is who asked for a build.
+type CreatedByUser struct {
+	GUID  string `json:"guid"`
+	Name  string `json:"name"`
+	Email string `json:"email"`
+}
+
+// Droplet is a row of droplets: a staged app, ready to run.
+type Droplet struct {
+	bun.BaseModel `bun:"table:build_droplets"`
+	row.Labelled
+	AppGUID      string                           `bun:"app_guid"`
+	SpaceGUID    string                           `bun:"space_guid"`
+	PackageGUID  string                           `bun:"package_guid"`
+	BuildGUID    string                           `bun:"build_guid"`
+	State        string                           `bun:"state"`
+	Error        string                           `bun:"error"`
+	Blob         string                           `bun:"blob"`
+	SHA256       string                           `bun:"sha256"`
+	Size         int64                            `bun:"size"`
+	Stack        string                           `bun:"stack"`
+	ProcessTypes sql.JSON[map[string]string]      `bun:"process_types"`
+	Buildpacks   sql.JSON[[]cf.DetectedBuildpack] `bun:"buildpacks"`
+	Execution    string                           `bun:"execution_metadata"`
+
+	hide string // stands for secrets in the answer; "" = they are shown
+}

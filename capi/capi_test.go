@@ -1,0 +1,227 @@
+package capi_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"ingot/capi"
+	"ingot/capi/admin"
+	"ingot/rest/access"
+	"ingot/rest/resttest"
+)
+
+// start serves the whole API on a fresh database.
+func start(t testing.TB) (*resttest.API, *capi.API) {
+	t.Helper()
+	db := resttest.Database(t)
+	users := &resttest.Users{}
+	api := &capi.API{DB: db, Tokens: users, Directory: users, URL: "https://api.ingot.test", Info: admin.Info{
+		UAA: "https://uaa.ingot.test", Login: "https://login.ingot.test", LogCache: "https://log-cache.ingot.test",
+		LogStream: "https://log-stream.ingot.test", Doppler: "wss://doppler.ingot.test:443", Routing: "https://api.ingot.test/routing",
+		SSH: "ssh.ingot.test:2222", SSHFingerprint: "x",
+	}}
+	if err := api.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = api.Stop(context.Background()) })
+	return resttest.Serving(t, db, users, api.URL, api.Handler()), api
+}
+
+// steps is one success case for each endpoint that is served, in an order in which they work. {name} is the guid of an
+// earlier answer that was kept under that name.
+var steps = []struct {
+	line, body, keep string
+	shape            string   // "" where the oracle's first shape is right
+	besides          []string // keys that differ from the documented example, and why
+}{
+	{line: "GET /", besides: []string{"links.cloud_controller_v2"}}, // there only with version 2
+	{line: "GET /v3", besides: []string{
+		// Cloud Controller's controller lists these two; the documentation's example is older and marks service_instances.
+		"links.service_credential_bindings", "links.service_route_bindings", "links.service_instances.experimental"}},
+	{line: "GET /v3/info", shape: "empty_info"},
+	{line: "GET /v3/info/usage_summary"},
+	{line: "POST /v3/organizations", body: `{"name":"acme","metadata":{"labels":{"a":"b"}}}`, keep: "org"},
+	{line: "GET /v3/organizations"},
+	{line: "GET /v3/organizations/{org}"},
+	{line: "PATCH /v3/organizations/{org}", body: `{"name":"acme2"}`},
+	{line: "GET /v3/organizations/{org}/usage_summary"},
+	{line: "GET /v3/organizations/{org}/relationships/default_isolation_segment", besides: []string{"data", "links.related"}}, // none is set
+	{line: "PATCH /v3/organizations/{org}/relationships/default_isolation_segment", body: `{"data":null}`, besides: []string{"data", "links.related"}},
+	{line: "GET /v3/organization_quotas", keep: "quota"},
+	{line: "GET /v3/organization_quotas/{quota}"},
+	{line: "POST /v3/spaces", body: `{"name":"dev","relationships":{"organization":{"data":{"guid":"{org}"}}}}`, keep: "space"},
+	{line: "GET /v3/spaces", besides: []string{"resources[].links.quota"}}, // there only with a space quota
+	{line: "GET /v3/spaces/{space}"},
+	{line: "PATCH /v3/spaces/{space}", body: `{"name":"dev2"}`},
+	{line: "GET /v3/spaces/{space}/features"},
+	{line: "GET /v3/spaces/{space}/features/ssh"},
+	{line: "PATCH /v3/spaces/{space}/features/ssh", body: `{"enabled":false}`},
+	{line: "GET /v3/spaces/{space}/usage_summary", besides: []string{"links.organization", "links.space"}}, // the controller links the space
+	{line: "GET /v3/spaces/{space}/relationships/isolation_segment", besides: []string{"data", "links.related"}},
+	{line: "PATCH /v3/spaces/{space}/relationships/isolation_segment", body: `{"data":null}`, besides: []string{"data", "links.related"}},
+	{line: "POST /v3/users", body: `{"guid":"ann"}`, keep: "user", shape: "single_user"},
+	{line: "GET /v3/users"},
+	{line: "GET /v3/users/{user}"},
+	{line: "PATCH /v3/users/{user}", body: `{"metadata":{"labels":{"a":"b"}}}`},
+	{line: "POST /v3/roles", keep: "role",
+		body: `{"type":"organization_user","relationships":{"user":{"data":{"guid":"ann"}},"organization":{"data":{"guid":"{org}"}}}}`},
+	{line: "GET /v3/roles", besides: []string{"resources[].links.space"}}, // there only with roles in spaces
+	{line: "GET /v3/roles/{role}"},
+	{line: "GET /v3/organizations/{org}/users"},
+	{line: "GET /v3/spaces/{space}/users"},
+	{line: "GET /v3/audit_events", keep: "event"},
+	{line: "GET /v3/audit_events/{event}"},
+	{line: "GET /v3/feature_flags"},
+	{line: "GET /v3/feature_flags/diego_docker"},
+	{line: "PATCH /v3/feature_flags/diego_docker", body: `{"enabled":true}`},
+	{line: "GET /v3/environment_variable_groups/running"},
+	{line: "PATCH /v3/environment_variable_groups/running", body: `{"var":{"foo":"bar"}}`, shape: "environment_variable_group"},
+	{line: "GET /v3/stacks", keep: "stack"},
+	{line: "GET /v3/stacks/{stack}"},
+	{line: "POST /v3/stacks", body: `{"name":"other"}`, keep: "other"},
+	{line: "PATCH /v3/stacks/{other}", body: `{"state":"DISABLED","state_reason":"old"}`},
+	{line: "GET /v3/buildpacks", keep: "buildpack"},
+	{line: "GET /v3/buildpacks/{buildpack}"},
+	{line: "DELETE /v3/roles/{role}", keep: "job"},
+	{line: "GET /v3/jobs/{job}", shape: "single_complete_job"},
+	{line: "DELETE /v3/users/{user}"},
+	{line: "DELETE /v3/spaces/{space}"},
+	{line: "DELETE /v3/organizations/{org}"},
+}
+
+// TestOracle runs a success case of every endpoint against the documented status and shape.
+func TestOracle(t *testing.T) {
+	a, api := start(t)
+	b := admin.Buildpack{Name: "go_buildpack", Stack: "cflinuxfs4", Position: 1, Filename: "go.zip", Blob: "buildpacks/x", SHA256: "x"}
+	if err := api.Admin.EnsureBuildpack(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	documented := resttest.Table(t, "responses.csv")
+	kept := map[string]string{}
+	fill := func(s string) string {
+		for k, v := range kept {
+			s = strings.ReplaceAll(s, "{"+k+"}", v)
+		}
+		return s
+	}
+	for _, s := range steps {
+		method, path, _ := strings.Cut(s.line, " ")
+		i := slices.IndexFunc(documented, func(r []string) bool { return r[0] == method && same(r[1], path) })
+		if i < 0 {
+			t.Errorf("%s is not documented", s.line)
+			continue
+		}
+		status, err := strconv.Atoi(documented[i][2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := a.Must(status, "admin", fill(s.line), fill(s.body))
+		shape := s.shape
+		if shapes := strings.Fields(documented[i][3]); shape == "" && len(shapes) > 0 {
+			shape = shapes[0]
+		}
+		if shape != "" {
+			a.Shape(r, shape, s.besides...)
+		}
+		if status == http.StatusAccepted {
+			if j := a.Job(r); j.JSON["state"] != "COMPLETE" {
+				t.Errorf("%s: %s", s.line, j.Text)
+			} else if s.keep != "" {
+				kept[s.keep] = j.GUID()
+			}
+		} else if s.keep != "" {
+			kept[s.keep] = r.GUID()
+			if g, ok := r.Get("resources", 0, "guid").(string); ok {
+				kept[s.keep] = g
+			}
+		}
+	}
+}
+
+// same compares a documented path with one of ours, whose arguments are named differently.
+func same(documented, ours string) bool {
+	d, o := strings.Split(documented, "/"), strings.Split(ours, "/")
+	if len(d) != len(o) {
+		return false
+	}
+	for i := range d {
+		fixed := !strings.HasPrefix(d[i], ":")
+		if fixed && d[i] != o[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// TestParameters asks each list that is served for each documented query parameter.
+func TestParameters(t *testing.T) {
+	a, _ := start(t)
+	a.World("acme")
+	value := map[string]string{"order_by": "", "page": "1", "per_page": "2", "include": "organization", "created_ats": "2020-01-01T00:00:00Z",
+		"updated_ats": "2020-01-01T00:00:00Z", "label_selector": "a", "default": "true", "lifecycle": "buildpack", "origins": "uaa&usernames=x"}
+	n := 0
+	for _, row := range resttest.Table(t, "parameters.csv") {
+		method, path, kind, name := row[0], row[1], row[2], row[3]
+		served := slices.ContainsFunc(steps, func(s struct {
+			line, body, keep string
+			shape            string
+			besides          []string
+		}) bool {
+			m, p, _ := strings.Cut(s.line, " ")
+			return m == method && same(path, p) && !strings.HasSuffix(path, "/:guid")
+		})
+		if method != "GET" || kind != "query" || !served {
+			continue
+		}
+		v, ok := value[name]
+		if !ok {
+			v = "x"
+		}
+		path = strings.ReplaceAll(strings.ReplaceAll(path, "organizations/:guid", "organizations/acme"), "spaces/:guid", "spaces/acme-space")
+		a.Must(200, "admin", fmt.Sprintf("GET %s?%s=%s", path, name, v), nil)
+		a.Must(200, "nobody", fmt.Sprintf("GET %s?%s=%s", strings.NewReplacer("/organizations/acme", "", "/spaces/acme-space", "").Replace(path), name, v), nil)
+		n++
+	}
+	if n < 80 {
+		t.Errorf("only %d parameters were asked for", n)
+	}
+}
+
+// TestSeen: what a user sees of two organizations, by role in one of them.
+func TestSeen(t *testing.T) {
+	a, _ := start(t)
+	a.World("own")
+	a.World("other")
+	for _, r := range access.AllRoles {
+		u := string(r)
+		a.Role(u, r, "own")
+		if !r.OfOrg() {
+			a.Role(u, access.OrgUser, "own")
+		}
+		for _, path := range []string{"/v3/organizations", "/v3/spaces", "/v3/roles", "/v3/users", "/v3/audit_events"} {
+			if l := a.Must(200, u, "GET "+path, nil); strings.Contains(l.Text, `other`) {
+				t.Errorf("%s sees of the other organization in %s: %s", r, path, l.Text)
+			}
+		}
+		if got := len(a.Must(200, u, "GET /v3/organizations", nil).Names("name")); got != 1 {
+			t.Errorf("%s sees %d organizations", r, got)
+		}
+		want := 1
+		if r.OfOrg() && r != access.OrgManager {
+			want = 0
+		}
+		if got := len(a.Must(200, u, "GET /v3/spaces", nil).Names("name")); got != want {
+			t.Errorf("%s sees %d spaces, want %d", r, got, want)
+		}
+	}
+	for _, u := range []string{"admin", "admin_read_only", "global_auditor"} {
+		if got := len(a.Must(200, u, "GET /v3/spaces", nil).Names("name")); got != 2 {
+			t.Errorf("%s sees %d spaces", u, got)
+		}
+	}
+}

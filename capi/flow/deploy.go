@@ -1,0 +1,318 @@
+package flow
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"ingot/capi/app"
+	"ingot/capi/build"
+	"ingot/capi/flow/recipe"
+	"ingot/capi/route"
+	"ingot/cf"
+	"ingot/kit/sql"
+	"ingot/rest"
+	"ingot/rest/access"
+	"ingot/rest/row"
+)
+
+// changed is how families tell of an app whose running instances a change concerns. The rows are committed: what
+// cannot be told to the scheduler now, convergence tells later.
+func (f *Flow) changed(ctx context.Context, guid string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	if err := f.Sync(ctx, guid); err != nil {
+		slog.Error("tell the scheduler of an app", "app", guid, "err", err)
+	}
+}
+
+// Sync makes the scheduler want what the rows of an app say. What runs keeps its program, limits and environment until the
+// app is started anew, as in CF; instances, routes and tags follow at once.
+func (f *Flow) Sync(ctx context.Context, guid string) error {
+	defer f.locks.lock(guid)()
+	at := time.Now() // before the rows are read: of two calls the one that read later wins
+	want, err := f.wanted(ctx, guid)
+	if err != nil {
+		return err
+	}
+	have, err := f.Scheduler.Desired(ctx, cf.AppID(guid))
+	if err != nil {
+		return fmt.Errorf("desired LRPs of app %s: %w", guid, err)
+	}
+	for _, h := range have {
+		if !slices.ContainsFunc(want, func(w cf.DesiredLRP) bool { return w.ID == h.ID }) {
+			if err := f.Scheduler.Undesire(ctx, h.ID); err != nil {
+				return fmt.Errorf("undesire %s: %w", h.ID, err)
+			}
+		}
+	}
+	for _, w := range want {
+		if i := slices.IndexFunc(have, func(h cf.DesiredLRP) bool { return w.ID == h.ID }); i >= 0 {
+			next, differs := follow(have[i], w)
+			if !differs {
+				continue
+			}
+			w = next
+		}
+		w.Updated = at
+		if err := f.Scheduler.Desire(ctx, w); err != nil {
+			return fmt.Errorf("desire %s: %w", w.ID, err)
+		}
+		f.Gate.Step("LRP desired")
+	}
+	return nil
+}
+
+// follow puts into a desired LRP what takes effect at once.
+func follow(h, w cf.DesiredLRP) (cf.DesiredLRP, bool) {
+	same := h.Instances == w.Instances && maps.Equal(h.MetricTags, w.MetricTags) &&
+		slices.EqualFunc(h.Routes, w.Routes, func(a, b cf.LRPRoute) bool {
+			if len(a.Options) == 0 && len(b.Options) == 0 {
+				a.Options, b.Options = nil, nil
+			}
+			return reflect.DeepEqual(a, b)
+		})
+	h.Instances, h.Routes, h.MetricTags = w.Instances, w.Routes, w.MetricTags
+	return h, !same
+}
+
+// wanted is what should run of the app by its rows; nothing when it is stopped or gone.
+func (f *Flow) wanted(ctx context.Context, guid string) ([]cf.DesiredLRP, error) {
+	db := f.DB.Read()
+	a, err := app.ByGUID(ctx, db, guid)
+	if cf.IsKind(err, cf.KindNotFound) || err == nil && (a.State != app.Started || a.Droplet == "") {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	d, err := build.DropletByGUID(ctx, db, a.Droplet)
+	if err != nil || d == nil {
+		return nil, err
+	}
+	ps, err := app.ProcessesOf(ctx, db, guid)
+	if err != nil {
+		return nil, err
+	}
+	mapped, err := route.OfApp(ctx, db, guid)
+	if err != nil {
+		return nil, err
+	}
+	at, err := f.place(ctx, a, "running")
+	if err != nil {
+		return nil, err
+	}
+	var out []cf.DesiredLRP
+	for _, p := range ps {
+		if p.Instances > 0 && recipe.StartCommand(p, d) != "" {
+			out = append(out, recipe.LRP(a, p, d, mapped, at))
+		}
+	}
+	return out, nil
+}
+
+// place reads where an app lives, and one group of environment variables.
+func (f *Flow) place(ctx context.Context, a *app.App, group string) (recipe.Place, error) {
+	at := recipe.Place{API: f.URL}
+	var err error
+	if at.Space, err = access.SpaceByGUID(ctx, f.DB.Read(), a.SpaceGUID); err != nil {
+		return at, fmt.Errorf("space of app %s: %w", a.GUID, err)
+	}
+	if at.Org, err = access.OrgByGUID(ctx, f.DB.Read(), at.Space.OrgGUID); err != nil {
+		return at, fmt.Errorf("organization of app %s: %w", a.GUID, err)
+	}
+	at.Group, err = f.Admin.EnvGroup(ctx, group)
+	return at, err
+}
+
+// find is the app of a request that its caller may start and stop.
+func (f *Flow) find(c *rest.Call, droplet bool) (*app.App, error) {
+	a, err := f.App.Apps.Find(c, c.Arg("guid"))
+	if err != nil {
+		return nil, err
+	}
+	if droplet && a.Droplet == "" {
+		return nil, rest.Unprocessable("Assign a droplet before starting this app.")
+	}
+	return a, c.MayWriteSpace(a.SpaceGUID, access.AppManagers...)
+}
+
+func (f *Flow) start(c *rest.Call) error {
+	a, err := f.find(c, true)
+	if err != nil {
+		return err
+	}
+	return f.turn(c, a, app.Started, "start", "Starting app with guid %s")
+}
+
+func (f *Flow) stopApp(c *rest.Call) error {
+	a, err := f.find(c, false)
+	if err != nil {
+		return err
+	}
+	return f.turn(c, a, app.Stopped, "stop", "Stopping app with guid %s")
+}
+
+func (f *Flow) restart(c *rest.Call) error {
+	a, err := f.find(c, true)
+	if err != nil {
+		return err
+	}
+	return f.turn(c, a, app.Started, "restart", "Restarted app with guid %s")
+}
+
+// turn writes the wanted state of an app, tells the scheduler, and answers the app. A start of a stopped app and every
+// restart give its processes new versions: new LRPs, which take the present droplet, environment and sizes.
+func (f *Flow) turn(c *rest.Call, a *app.App, state app.State, verb, line string) error {
+	err := c.Change(a, func(ctx context.Context, tx bun.Tx) error {
+		if a.Droplet == "" && state == app.Started {
+			return rest.Unprocessable("Assign a droplet before starting this app.")
+		}
+		if state == app.Started && (a.State != app.Started || verb == "restart") {
+			if err := renew(ctx, tx, a.GUID); err != nil {
+				return err
+			}
+		}
+		a.State = state
+		return app.Record(ctx, tx, "audit.app."+verb, a, nil)
+	})
+	if err != nil {
+		return err
+	}
+	f.App.Say(a.GUID, line, a.GUID)
+	f.changed(c.Ctx(), a.GUID)
+	return f.App.Apps.Show(c, http.StatusOK, a)
+}
+
+func renew(ctx context.Context, tx bun.Tx, guid string) error {
+	ps, err := app.ProcessesOf(ctx, tx, guid)
+	for _, p := range ps {
+		p.Version = cf.NewGUID()
+		if err := row.Update(ctx, tx, p); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// currentDroplet is the current droplet of the request's app.
+func (f *Flow) currentDroplet(c *rest.Call) (*app.App, *build.Droplet, error) {
+	a, err := f.App.Apps.Find(c, c.Arg("guid"))
+	if err != nil {
+		return nil, nil, err
+	}
+	d, err := build.DropletByGUID(c.Ctx(), c.DB(), a.Droplet)
+	if err == nil && d == nil {
+		err = rest.NotFound("droplet")
+	}
+	return a, d, err
+}
+
+func (f *Flow) showCurrent(c *rest.Call) error {
+	_, d, err := f.currentDroplet(c)
+	if err != nil {
+		return err
+	}
+	return f.Build.Droplets.Show(c, http.StatusOK, d)
+}
+
+func (f *Flow) showRelationship(c *rest.Call) error {
+	a, _, err := f.currentDroplet(c)
+	if err != nil {
+		return err
+	}
+	return relationship(c, a)
+}
+
+func relationship(c *rest.Call, a *app.App) error {
+	o := rest.ToOne(a.Droplet)
+	o["links"] = rest.Object{
+		"self":    c.Link("/v3/apps/%s/relationships/current_droplet", a.GUID),
+		"related": c.Link("/v3/apps/%s/droplets/current", a.GUID),
+	}
+	return c.JSON(http.StatusOK, o)
+}
+
+type assignBody struct {
+	guid    string
+	removes bool
+}
+
+func (t *assignBody) Take(b *rest.Body) {
+	raw := b.Raw("data")
+	var data struct {
+		GUID string `json:"guid"`
+	}
+	err := json.Unmarshal(raw, &data) // what is no droplet is told below
+	t.guid, t.removes = data.GUID, raw != nil && (err != nil || data.GUID == "")
+}
+
+func (f *Flow) assign(c *rest.Call) error {
+	var t assignBody
+	if err := rest.Take(c, &t); err != nil {
+		return err
+	}
+	if t.removes {
+		return rest.Unprocessable("Current droplet cannot be removed. Replace it with a preferred droplet.")
+	}
+	a, err := f.find(c, false)
+	if err != nil {
+		return err
+	}
+	err = c.Change(a, func(ctx context.Context, tx bun.Tx) error {
+		d := new(build.Droplet)
+		err := tx.NewSelect().Model(d).Where("guid = ? AND app_guid = ? AND state = ?", t.guid, a.GUID, build.Staged).Scan(ctx)
+		if errors.Is(err, sql.ErrNoRows) {
+			return rest.Unprocessable("Unable to assign current droplet. Ensure the droplet exists and belongs to this app.")
+		}
+		if err != nil {
+			return err
+		}
+		a.Droplet = d.GUID
+		data := map[string]any{"request": map[string]any{"droplet_guid": d.GUID}}
+		if err := app.Record(ctx, tx, "audit.app.droplet.mapped", a, data); err != nil {
+			return err
+		}
+		return takeTypes(ctx, tx, a, d)
+	})
+	if err != nil {
+		return err
+	}
+	f.App.Say(a.GUID, `Updated app with guid %s ({"droplet_guid"=>%q})`, a.GUID, a.Droplet)
+	return relationship(c, a)
+}
+
+// takeTypes gives the app a process for each type of its droplet, and each process the droplet's command.
+func takeTypes(ctx context.Context, tx bun.Tx, a *app.App, d *build.Droplet) error {
+	ps, err := app.ProcessesOf(ctx, tx, a.GUID)
+	if err != nil {
+		return err
+	}
+	for _, kind := range slices.Sorted(maps.Keys(d.ProcessTypes.V)) {
+		if !slices.ContainsFunc(ps, func(p *app.Process) bool { return p.Type == kind }) {
+			p, err := app.AddProcess(ctx, tx, a, kind)
+			if err != nil {
+				return err
+			}
+			ps = append(ps, p)
+		}
+	}
+	for _, p := range ps {
+		if command := d.ProcessTypes.V[p.Type]; p.Detected != command {
+			p.Detected = command
+			if err := row.Update(ctx, tx, p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

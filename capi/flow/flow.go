@@ -1,0 +1,186 @@
+// Package flow holds the verbs that cross families of nouns: applying manifests, staging, starting and stopping,
+// what became of work that the scheduler did, and deleting an app with all that belongs to it.
+//
+// It promises that the rows decide: each call to the scheduler follows the commit that wants it, may be lost, and is
+// repeated by convergence until scheduler and rows agree. Every outcome may be told twice. DESIGN.md has the order of
+// steps and what happens when the process is killed between them. It does not know which scheduler runs apps.
+package flow
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"ingot/capi/admin"
+	"ingot/capi/app"
+	"ingot/capi/build"
+	"ingot/capi/org"
+	"ingot/capi/route"
+	"ingot/cf"
+	"ingot/kit/run"
+	"ingot/kit/sql"
+	"ingot/rest"
+	"ingot/rest/event"
+	"ingot/rest/job"
+)
+
+// Flow joins the families. Set its fields, call Join before the families make their nouns, and Start once the tables
+// are there and the scheduler can be called.
+type Flow struct {
+	DB        *sql.DB
+	Scheduler cf.Scheduler
+	Blobs     cf.Blobs
+	Logs      cf.Logs
+	Gate      *run.Gate
+	URL       string        // the API's address
+	Domain    string        // the shared domain that apps get by default, such as apps.ingot.test
+	Every     time.Duration // between convergences; 0 = 30 s
+
+	App   *app.Family
+	Build *build.Family
+	Route *route.Family
+	Org   *org.Family
+	Admin *admin.Family
+
+	locks keyed
+	stop  context.CancelFunc
+	done  sync.WaitGroup
+}
+
+// Join tells the families of each other what they need to know.
+func (f *Flow) Join() {
+	f.App.Changed, f.Route.Changed = f.changed, f.changed
+	f.App.Fit, f.App.Stack, f.App.Remove = f.fit, admin.DefaultStack, f.removeApp
+	f.Build.App, f.Route.App = target, target
+	f.Build.Current = func(ctx context.Context, db bun.IDB, guid string) (string, error) {
+		a, err := app.ByGUID(ctx, db, guid)
+		if cf.IsKind(err, cf.KindNotFound) {
+			return "", nil
+		}
+		if err != nil {
+			return "", err
+		}
+		return a.Droplet, nil
+	}
+	f.Org.SpaceContents = append(f.Org.SpaceContents, f.emptySpace)
+	f.Org.OrgContents = append(f.Org.OrgContents, f.emptyOrg)
+	f.Org.Usages = append(f.Org.Usages, usage)
+	f.Admin.StackUsed = func(ctx context.Context, db bun.IDB, name string) (bool, error) {
+		return db.NewSelect().Model((*app.App)(nil)).Where("stack = ?", name).Exists(ctx)
+	}
+}
+
+// target names an app for audit events.
+func target(ctx context.Context, db bun.IDB, guid string) (event.Target, error) {
+	a, err := app.ByGUID(ctx, db, guid)
+	if err != nil {
+		return event.Target{}, err
+	}
+	return app.Target(ctx, db, a)
+}
+
+// Routes are the endpoints of the verbs.
+func (f *Flow) Routes() []rest.Route {
+	const ofApp, ofSpace = "/v3/apps/{guid}", "/v3/spaces/{guid}"
+	return []rest.Route{
+		{Pattern: "POST " + ofApp + "/actions/start", Handle: f.start},
+		{Pattern: "POST " + ofApp + "/actions/stop", Handle: f.stopApp},
+		{Pattern: "POST " + ofApp + "/actions/restart", Handle: f.restart},
+		{Pattern: "GET " + ofApp + "/droplets/current", Handle: f.showCurrent},
+		{Pattern: "GET " + ofApp + "/relationships/current_droplet", Handle: f.showRelationship},
+		{Pattern: "PATCH " + ofApp + "/relationships/current_droplet", Handle: f.assign},
+		{Pattern: "GET " + ofApp + "/env", Handle: f.showEnv},
+		{Pattern: "GET " + ofApp + "/manifest", Handle: f.showManifest},
+		{Pattern: "POST " + ofApp + "/actions/clear_buildpack_cache", Handle: f.clearCache},
+		{Pattern: "POST /v3/builds", Handle: f.stage},
+		{Pattern: "POST " + ofSpace + "/actions/apply_manifest", Handle: f.applyManifest},
+		{Pattern: "POST " + ofSpace + "/manifest_diff", Handle: f.diffManifest},
+	}
+}
+
+// Jobs are the verbs that go on after their request.
+func (f *Flow) Jobs() []job.Kind {
+	return []job.Kind{
+		{Operation: "space.apply_manifest", Run: f.runManifest},
+		{Operation: "app.clear_buildpack_cache", Run: func(ctx context.Context, j *job.Job) error {
+			return f.Blobs.DeleteNamed(ctx, cf.BlobCache, j.ResourceGUID+"-")
+		}},
+	}
+}
+
+// Start makes the default domain, and from then on brings rows and scheduler together, at once and then now and again.
+func (f *Flow) Start(ctx context.Context) error {
+	if err := f.Route.Ensure(ctx, f.Domain); err != nil {
+		return err
+	}
+	every := f.Every
+	if every == 0 {
+		every = 30 * time.Second
+	}
+	loop, stop := context.WithCancel(context.Background())
+	f.stop = stop
+	f.done.Add(1)
+	go func() {
+		defer f.done.Done()
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			if err := f.Converge(loop); err != nil && loop.Err() == nil {
+				slog.Error("convergence", "err", err)
+			}
+			select {
+			case <-loop.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	return nil
+}
+
+// Stop ends convergence.
+func (f *Flow) Stop(context.Context) error {
+	if f.stop != nil {
+		f.stop()
+		f.done.Wait()
+	}
+	return nil
+}
+
+// keyed is a lock per key.
+type keyed struct {
+	mu  sync.Mutex
+	all map[string]*held
+}
+
+type held struct {
+	sync.Mutex
+	users int
+}
+
+// lock holds the key until the returned func is called.
+func (k *keyed) lock(key string) func() {
+	k.mu.Lock()
+	if k.all == nil {
+		k.all = map[string]*held{}
+	}
+	h := k.all[key]
+	if h == nil {
+		h = &held{}
+		k.all[key] = h
+	}
+	h.users++
+	k.mu.Unlock()
+	h.Lock()
+	return func() {
+		h.Unlock()
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if h.users--; h.users == 0 {
+			delete(k.all, key)
+		}
+	}
+}

@@ -1,0 +1,170 @@
+package flow
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/uptrace/bun"
+
+	"ingot/capi/app"
+	"ingot/capi/build"
+	"ingot/capi/flow/recipe"
+	"ingot/capi/org"
+	"ingot/capi/route"
+	"ingot/cf"
+	"ingot/rest"
+	"ingot/rest/access"
+	"ingot/rest/job"
+	"ingot/rest/row"
+)
+
+// removeApp is the job app.delete.
+func (f *Flow) removeApp(ctx context.Context, j *job.Job) error {
+	return f.remove(ctx, j, j.ResourceGUID)
+}
+
+// remove deletes an app with all that belongs to it: stagings end, the rows of all families go in one commit, then
+// the scheduler forgets it. Each step may run again; an app that is gone has only the last ones left.
+func (f *Flow) remove(ctx context.Context, j *job.Job, guid string) error {
+	var staging []string
+	err := f.DB.Read().NewSelect().Model((*build.Build)(nil)).Column("guid").
+		Where("app_guid = ? AND state = ?", guid, build.Staging).Scan(ctx, &staging)
+	if err != nil {
+		return err
+	}
+	for _, b := range staging {
+		if err := f.Scheduler.Cancel(ctx, cf.TaskID(b)); err != nil {
+			return fmt.Errorf("cancel staging %s: %w", b, err)
+		}
+	}
+	err = f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := f.Route.Unmap(ctx, tx, guid); err != nil {
+			return err
+		}
+		if err := build.Purge(ctx, tx, guid); err != nil {
+			return err
+		}
+		return app.Purge(ctx, tx, j, guid)
+	})
+	if err != nil {
+		return fmt.Errorf("delete app %s: %w", guid, err)
+	}
+	if err := f.Sync(ctx, guid); err != nil {
+		return err
+	}
+	if err := f.Blobs.DeleteNamed(ctx, cf.BlobCache, guid+"-"); err != nil {
+		return fmt.Errorf("delete build cache of %s: %w", guid, err)
+	}
+	f.App.Say(guid, "Deleted app with guid %s", guid)
+	return nil
+}
+
+// emptySpace deletes what apps and routes keep in a space; a part of deleting it.
+func (f *Flow) emptySpace(ctx context.Context, j *job.Job, space string) error {
+	var apps []string
+	err := f.DB.Read().NewSelect().Model((*app.App)(nil)).Column("guid").Where("space_guid = ?", space).OrderExpr("id").Scan(ctx, &apps)
+	if err != nil {
+		return err
+	}
+	for _, guid := range apps {
+		if err := f.remove(ctx, j, guid); err != nil {
+			return err
+		}
+	}
+	return f.Route.RemoveWhere(ctx, "space_guid = ?", space)
+}
+
+// emptyOrg deletes the domains of an organization.
+func (f *Flow) emptyOrg(ctx context.Context, _ *job.Job, guid string) error {
+	if err := f.Route.RemoveWhere(ctx, "domain_guid IN (SELECT guid FROM route_domains WHERE org_guid = ?)", guid); err != nil {
+		return err
+	}
+	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		return row.DeleteWhere(ctx, tx, "route_domains", "org_guid = ?", guid)
+	})
+}
+
+// usage counts what an organization or a space uses.
+func usage(ctx context.Context, db bun.IDB, where org.Within, u *org.Usage) error {
+	within := func(q *bun.SelectQuery) *bun.SelectQuery {
+		switch {
+		case where.Space != "":
+			return q.Where("space_guid = ?", where.Space)
+		case where.Org != "":
+			return q.Where("space_guid IN (SELECT guid FROM rest_spaces WHERE org_guid = ?)", where.Org)
+		}
+		return q
+	}
+	err := within(db.NewSelect().Model((*app.Process)(nil))).
+		ColumnExpr("COALESCE(SUM(instances), 0), COALESCE(SUM(instances * memory_mb), 0)").
+		Where("app_guid IN (SELECT guid FROM app_apps WHERE state = ?)", app.Started).Scan(ctx, &u.StartedInstances, &u.MemoryMB)
+	if err != nil {
+		return err
+	}
+	routes, err := within(db.NewSelect().Model((*route.Route)(nil))).Count(ctx)
+	if u.Routes = int(routes); err != nil || where.Space != "" {
+		return err
+	}
+	q := db.NewSelect().Model((*route.Domain)(nil)).Where("org_guid <> ''")
+	if where.Org != "" {
+		q = q.Where("org_guid = ?", where.Org)
+	}
+	domains, err := q.Count(ctx)
+	u.Domains = int(domains)
+	return err
+}
+
+func (f *Flow) clearCache(c *rest.Call) error {
+	a, err := f.App.Apps.Find(c, c.Arg("guid"))
+	if err != nil {
+		return err
+	}
+	if err := c.MayWriteSpace(a.SpaceGUID, access.AppManagers...); err != nil {
+		return err
+	}
+	var j *job.Job
+	err = c.Write(func(ctx context.Context, tx bun.Tx) (err error) {
+		j, err = job.Enqueue(ctx, tx, "app.clear_buildpack_cache", "app", a.GUID, nil)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	f.App.Say(a.GUID, "Enqueued job to delete app buildpack cache with app guid %s", a.GUID)
+	return c.Accepted(j)
+}
+
+// showEnv is GET /v3/apps/:guid/env: all that the containers of an app are told.
+func (f *Flow) showEnv(c *rest.Call) error {
+	a, err := f.App.Apps.Find(c, c.Arg("guid"))
+	if err != nil {
+		return err
+	}
+	if err := f.App.MayReadEnv(c, a); err != nil {
+		return err
+	}
+	secrets, err := app.Reads(c, a.SpaceGUID, access.SecretReaders...)
+	if err != nil {
+		return err
+	}
+	mapped, err := route.OfApp(c.Ctx(), c.DB(), a.GUID)
+	if err != nil {
+		return err
+	}
+	at, err := f.place(c.Ctx(), a, "running")
+	if err != nil {
+		return err
+	}
+	staging, err := f.Admin.EnvGroup(c.Ctx(), "staging")
+	if err != nil {
+		return err
+	}
+	err = c.Write(func(ctx context.Context, tx bun.Tx) error {
+		return app.Record(ctx, tx, "audit.app.environment.show", a, nil)
+	})
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, recipe.EnvDocument(a, at, staging, recipe.URIs(mapped), secrets))
+}

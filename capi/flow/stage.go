@@ -1,0 +1,217 @@
+package flow
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/uptrace/bun"
+
+	"ingot/capi/admin"
+	"ingot/capi/app"
+	"ingot/capi/build"
+	"ingot/capi/flow/recipe"
+	"ingot/cf"
+	"ingot/rest"
+	"ingot/rest/access"
+	"ingot/rest/row"
+)
+
+// fit says what is wrong with buildpacks and a stack, in CF's words, or "".
+func (f *Flow) fit(ctx context.Context, db bun.IDB, buildpacks []string, stack string) (string, error) {
+	for _, name := range buildpacks {
+		if custom(name) {
+			return "", &cf.Error{Kind: cf.KindInvalid, Code: "CustomBuildpacksDisabled"}
+		}
+		known, err := db.NewSelect().Model((*admin.Buildpack)(nil)).Where("name = ?", name).Exists(ctx)
+		if err != nil {
+			return "", err
+		}
+		if !known {
+			return fmt.Sprintf(`Buildpack "%s" must be an existing admin buildpack or a valid git URI`, name), nil
+		}
+	}
+	known, err := db.NewSelect().Model((*admin.Stack)(nil)).Where("name = ?", stack).Exists(ctx)
+	if err != nil || known {
+		return "", err
+	}
+	return "Stack must be an existing stack", nil
+}
+
+// custom tells the address of a buildpack from a name.
+func custom(name string) bool {
+	u, err := url.Parse(name)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https" || u.Scheme == "git" || u.Scheme == "ssh") || strings.HasPrefix(name, "git@")
+}
+
+type buildBody struct {
+	pack         rest.Opt[string]
+	memory, disk rest.Opt[int]
+	rate         rest.Opt[int]
+	lifecycle    app.Lifecycle
+	meta         row.Patch
+}
+
+func (t *buildBody) Take(b *rest.Body) {
+	b.Metadata(&t.meta)
+	t.lifecycle.Take(b)
+	app.Number(b, "staging_disk_in_mb", b.Raw("staging_disk_in_mb"), &t.disk, 1)
+	app.Number(b, "staging_memory_in_mb", b.Raw("staging_memory_in_mb"), &t.memory, 1)
+	const rate = "staging_log_rate_limit_bytes_per_second"
+	app.Number(b, rate, b.Raw(rate), &t.rate, -1)
+	b.Nested("package", func(in *rest.Body) { in.String("guid", &t.pack) })
+	if !t.pack.Given() || t.pack.V == "" {
+		b.Wrong("package_guid", "can't be blank")
+	}
+}
+
+// stage is POST /v3/builds.
+func (f *Flow) stage(c *rest.Call) error {
+	var t buildBody
+	if err := rest.Take(c, &t); err != nil {
+		return err
+	}
+	p, err := f.Build.Packages.Find(c, t.pack.V)
+	if err == nil {
+		err = c.MayWriteSpace(p.SpaceGUID, access.AppManagers...)
+	}
+	if cf.IsKind(err, cf.KindNotFound) || cf.IsKind(err, cf.KindForbidden) {
+		return rest.Unprocessable("Unable to use package. Ensure that the package exists and you have access to it.")
+	}
+	if err != nil {
+		return err
+	}
+	b, err := f.newBuild(c, &t, p)
+	if err != nil {
+		return err
+	}
+	if fault, err := f.fit(c.Ctx(), c.DB(), b.Buildpacks.V, b.Stack); err != nil || fault != "" {
+		if err == nil {
+			err = rest.Unprocessable("%s", fault)
+		}
+		return err
+	}
+	if _, err := f.packs(c.Ctx(), b); err != nil {
+		return err
+	}
+	if err := c.Write(func(ctx context.Context, tx bun.Tx) error { return f.beginBuild(ctx, tx, b) }); err != nil {
+		return err
+	}
+	f.App.Say(b.AppGUID, "Creating build for app with guid %s", b.AppGUID)
+	if err := f.runBuild(context.WithoutCancel(c.Ctx()), b); err != nil { // convergence tries again
+		slog.Error("hand a staging to the scheduler", "build", b.GUID, "err", err)
+	}
+	return f.Build.Builds.Show(c, http.StatusCreated, b)
+}
+
+func (f *Flow) newBuild(c *rest.Call, t *buildBody, p *build.Package) (*build.Build, error) {
+	a, err := app.ByGUID(c.Ctx(), c.DB(), p.AppGUID)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.lifecycle.Check(c.Ctx(), c.DB()); err != nil {
+		return nil, err
+	}
+	ps, err := app.ProcessesOf(c.Ctx(), c.DB(), a.GUID)
+	if err != nil {
+		return nil, err
+	}
+	memory, disk, rate := 0, 0, int64(-1)
+	for _, w := range ps {
+		if w.Type == app.Web {
+			memory, disk, rate = w.MemoryMB, w.DiskMB, w.LogRate
+		}
+	}
+	b := &build.Build{AppGUID: a.GUID, SpaceGUID: a.SpaceGUID, PackageGUID: p.GUID, State: build.Staging, Lifecycle: app.Buildpack,
+		MemoryMB: max(t.memory.Or(memory), recipe.MinMemoryMB), DiskMB: max(t.disk.Or(disk), recipe.MinDiskMB),
+		LogRate: int64(t.rate.Or(int(rate))), Buildpacks: a.Buildpacks, Stack: t.lifecycle.Stack.Or(a.Stack)}
+	if t.lifecycle.Buildpacks.Given() {
+		b.Buildpacks.V = t.lifecycle.Buildpacks.V
+	}
+	guid, _, name := c.Caller.Actor()
+	b.CreatedBy.V = build.CreatedByUser{GUID: guid, Name: name, Email: name}
+	return b, t.meta.Apply(b.Meta())
+}
+
+// beginBuild writes the build, if no other of the app is STAGING.
+func (f *Flow) beginBuild(ctx context.Context, tx bun.Tx, b *build.Build) error {
+	if err := f.DB.LockRow(ctx, tx, "app_apps", b.AppGUID); err != nil {
+		return err
+	}
+	p := new(build.Package)
+	if err := tx.NewSelect().Model(p).Where("guid = ?", b.PackageGUID).Scan(ctx); err != nil {
+		return err
+	}
+	if p.State != build.Ready {
+		return cf.Errorf(cf.KindInvalid, "BadRequest", "Cannot stage package whose state is not ready.")
+	}
+	busy, err := tx.NewSelect().Model((*build.Build)(nil)).Where("app_guid = ? AND state = ?", b.AppGUID, build.Staging).Exists(ctx)
+	if err != nil {
+		return err
+	}
+	if busy {
+		return &cf.Error{Kind: cf.KindUnprocessable, Code: "StagingInProgress"}
+	}
+	if err := row.Insert(ctx, tx, b); err != nil {
+		return err
+	}
+	a, err := app.ByGUID(ctx, tx, b.AppGUID)
+	if err != nil {
+		return err
+	}
+	return app.Record(ctx, tx, "audit.app.build.create", a, map[string]any{"build_guid": b.GUID, "package_guid": b.PackageGUID})
+}
+
+// packs are the buildpacks of a build: those that it names, or all for detection.
+func (f *Flow) packs(ctx context.Context, b *build.Build) ([]cf.BuildpackRef, error) {
+	all, err := f.Admin.Buildpacks(ctx, b.Stack)
+	if err != nil || len(b.Buildpacks.V) == 0 {
+		return all, err
+	}
+	var out []cf.BuildpackRef
+	var missing []string
+	for _, name := range b.Buildpacks.V {
+		found := false
+		for _, ref := range all {
+			if ref.Name == name && !found {
+				ref.SkipDetect, found = true, true
+				out = append(out, ref)
+			}
+		}
+		if !found {
+			missing = append(missing, "'"+name+"'")
+		}
+	}
+	if missing != nil {
+		return nil, cf.Errorf(cf.KindInvalid, "BuildpackInvalid", "Requested buildpack(s) %s are disabled and cannot be used for staging", strings.Join(missing, ", "))
+	}
+	return out, nil
+}
+
+// runBuild hands the staging to the scheduler. It may be called again for the same build.
+func (f *Flow) runBuild(ctx context.Context, b *build.Build) error {
+	a, err := app.ByGUID(ctx, f.DB.Read(), b.AppGUID)
+	if err != nil {
+		return err
+	}
+	p := new(build.Package)
+	if err := f.DB.Read().NewSelect().Model(p).Where("guid = ?", b.PackageGUID).Scan(ctx); err != nil {
+		return fmt.Errorf("package of build %s: %w", b.GUID, err)
+	}
+	packs, err := f.packs(ctx, b)
+	if err != nil {
+		return err
+	}
+	at, err := f.place(ctx, a, "staging")
+	if err != nil {
+		return err
+	}
+	if err := f.Scheduler.Run(ctx, recipe.Staging(a, p, b, packs, at)); err != nil {
+		return err
+	}
+	f.Gate.Step("staging running")
+	return nil
+}

@@ -1,0 +1,62 @@
+package org
+
+import (
+	"net/http"
+
+	"ingot/rest"
+	"ingot/rest/access"
+)
+
+// Within is what a usage is counted in: one space, one organization, or (both empty) everywhere.
+type Within struct{ Org, Space string }
+
+// Usage is a usage summary.
+type Usage struct {
+	StartedInstances int `json:"started_instances"`
+	MemoryMB         int `json:"memory_in_mb"`
+	Routes           int `json:"routes"`
+	ServiceInstances int `json:"service_instances"`
+	ReservedPorts    int `json:"reserved_ports"`
+	Domains          int `json:"domains"` // private ones of the organization
+	AppTasks         int `json:"per_app_tasks"`
+	ServiceKeys      int `json:"service_keys"`
+}
+
+func (f *Family) summary(c *rest.Call, where Within, links rest.Object) error {
+	var u Usage
+	for _, count := range f.Usages {
+		if err := count(c.Ctx(), c.DB(), where, &u); err != nil {
+			return err
+		}
+	}
+	return c.JSON(http.StatusOK, rest.Object{"usage_summary": u, "links": links})
+}
+
+func (f *Family) orgUsage(c *rest.Call) error {
+	o, err := rest.Find[access.Organization](c, "organization", c.Arg("guid"))
+	if err != nil {
+		return err
+	}
+	return f.summary(c, Within{Org: o.GUID}, rest.Object{
+		"self":         c.Link("/v3/organizations/%s/usage_summary", o.GUID),
+		"organization": c.Link("/v3/organizations/%s", o.GUID),
+	})
+}
+
+func (f *Family) spaceUsage(c *rest.Call) error {
+	s, err := rest.Find[access.Space](c, "space", c.Arg("guid"))
+	if err != nil {
+		return err
+	}
+	return f.summary(c, Within{Org: s.OrgGUID, Space: s.GUID}, rest.Object{
+		"self": c.Link("/v3/spaces/%s/usage_summary", s.GUID), "space": c.Link("/v3/spaces/%s", s.GUID),
+	})
+}
+
+// usage is the whole platform's, for those who see all of it; to others it does not exist.
+func (f *Family) usage(c *rest.Call) error {
+	if !c.Caller.ReadsAll() {
+		return rest.UnknownRequest()
+	}
+	return f.summary(c, Within{}, rest.Object{"self": c.Link("/v3/info/usage_summary")})
+}

@@ -1,0 +1,241 @@
+package bbs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"ingot/cf"
+	"ingot/diego/bbs/store"
+	"ingot/kit/sql"
+)
+
+// Bounds of one auction.
+const (
+	auctionSize  = 2000
+	startsAtOnce = 64
+)
+
+// start is a placement that its cell must be told of.
+type start struct {
+	cell    cf.CellID
+	desired cf.DesiredLRP
+	actual  cf.ActualLRP
+	task    *cf.Task // instead of an LRP
+}
+
+// place finds cells for what waits for one. It answers when it should be called again; 0 = when something happens.
+func (b *BBS) place(ctx context.Context) (again time.Duration, err error) {
+	work, err := b.waitingWork(ctx)
+	if err != nil || len(work) == 0 {
+		return 0, err
+	}
+	cells, err := b.cells(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if len(cells) == 0 && time.Since(b.booted) < bootGrace {
+		return bootRetry, nil // they are starting, too
+	}
+	placed := b.Auction(work, cells)
+	var starts []start
+	err = b.write(ctx, func(ctx context.Context, t *store.Txn) (err error) {
+		starts, err = assign(ctx, t, placed)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("assign work to cells: %w", err)
+	}
+	b.startAll(ctx, starts)
+	if len(work) >= auctionSize && len(starts) > 0 {
+		return time.Millisecond, nil // there is more
+	}
+	return 0, nil
+}
+
+// cells lists the cells that are present.
+func (b *BBS) cells(ctx context.Context) ([]cf.CellState, error) {
+	call, cancel := context.WithTimeout(ctx, cellTimeout)
+	defer cancel()
+	cells, err := b.Cells.List(call)
+	if err != nil {
+		return nil, fmt.Errorf("list cells: %w", err)
+	}
+	return slices.DeleteFunc(cells, func(c cf.CellState) bool {
+		return !c.Seen.IsZero() && time.Since(c.Seen) > cellLost
+	}), nil
+}
+
+// waitingWork lists what waits for a cell; what failed longest ago comes first.
+func (b *BBS) waitingWork(ctx context.Context) ([]cf.Work, error) {
+	slots, err := store.Instances(ctx, b.DB.Read(), func(q *bun.SelectQuery) *bun.SelectQuery {
+		return q.Where("state = ?", cf.LRPUnclaimed).Where("cell = ''").Order("due").Limit(auctionSize)
+	})
+	if err != nil {
+		return nil, err
+	}
+	var ids []cf.ProcessID
+	for _, s := range slots {
+		ids = append(ids, s.LRP)
+	}
+	want, err := store.LRPs(ctx, b.DB.Read(), ids)
+	if err != nil {
+		return nil, err
+	}
+	byID := map[cf.ProcessID]cf.DesiredLRP{}
+	for _, d := range want {
+		byID[d.ID] = d
+	}
+	var work []cf.Work
+	for _, s := range slots {
+		if d, ok := byID[s.LRP]; ok { // else it was undesired in between
+			work = append(work, cf.Work{LRP: s.LRP, Index: s.Index, Stack: d.Stack, Need: need(d.Limits)})
+		}
+	}
+	tasks, err := store.Tasks(ctx, b.DB.Read(), func(q *bun.SelectQuery) *bun.SelectQuery {
+		return q.Where("state = ?", cf.TaskPending).Where("cell = ''").Limit(auctionSize)
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range tasks {
+		work = append(work, cf.Work{Task: r.ID, Stack: r.Body.V.Stack, Need: need(r.Body.V.Limits)})
+	}
+	return work, nil
+}
+
+func need(l cf.Limits) cf.Resources {
+	return cf.Resources{MemoryMB: l.MemoryMB, DiskMB: l.DiskMB, Containers: 1}
+}
+
+// assign writes down what the auction decided, before any cell hears of it. Work that changed since is left alone.
+func assign(ctx context.Context, t *store.Txn, placed []cf.Placement) ([]start, error) {
+	var starts []start
+	for _, p := range placed {
+		var s *start
+		var err error
+		if p.Task != "" {
+			s, err = assignTask(ctx, t, p)
+		} else {
+			s, err = assignLRP(ctx, t, p, len(placed) >= auctionSize)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if s != nil {
+			starts = append(starts, *s)
+		}
+	}
+	return starts, nil
+}
+
+func assignLRP(ctx context.Context, t *store.Txn, p cf.Placement, crowded bool) (*start, error) {
+	have, err := store.Instances(ctx, t.Tx, func(q *bun.SelectQuery) *bun.SelectQuery {
+		return q.Where("lrp = ?", p.LRP).Where("idx = ?", p.Index).Where("state = ?", cf.LRPUnclaimed).Where("cell = ''")
+	})
+	if err != nil || len(have) == 0 {
+		return nil, err
+	}
+	a := have[0]
+	if p.Cell == "" {
+		if a.Placement == p.Error && !crowded {
+			return nil, nil
+		}
+		a.Placement = p.Error
+		return nil, t.Save(ctx, a, t.Now)
+	}
+	d, err := store.LRP(ctx, t.Tx, a.LRP)
+	if err != nil || d == nil {
+		return nil, err
+	}
+	a.Cell, a.Instance, a.Since, a.Placement = p.Cell, cf.NewInstanceID(), t.Now, ""
+	if err := t.Save(ctx, a, time.Time{}); err != nil {
+		return nil, err
+	}
+	a.Version = t.Version
+	return &start{cell: p.Cell, desired: *d, actual: a}, nil
+}
+
+func assignTask(ctx context.Context, t *store.Txn, p cf.Placement) (*start, error) {
+	r, err := t.Task(ctx, p.Task)
+	if cf.IsKind(err, cf.KindConflict) {
+		return nil, nil
+	}
+	if err != nil || r.State != cf.TaskPending || r.Cell != "" {
+		return nil, err
+	}
+	if p.Cell == "" {
+		if p.Never || p.Error != "" && t.Now.Sub(r.Body.V.Created) >= rejectAfter {
+			return nil, t.Fail(ctx, *r, p.Error)
+		}
+		return nil, nil
+	}
+	r.Body.V.Cell, r.Placed = p.Cell, sql.At(t.Now)
+	return &start{cell: p.Cell, task: &r.Body.V}, t.SaveTask(ctx, *r)
+}
+
+// startAll tells the cells.
+func (b *BBS) startAll(ctx context.Context, starts []start) {
+	slots := make(chan struct{}, startsAtOnce)
+	errs := make([]error, len(starts))
+	var all sync.WaitGroup
+	for i, s := range starts {
+		slots <- struct{}{}
+		all.Go(func() {
+			defer func() { <-slots }()
+			call, cancel := context.WithTimeout(ctx, cellTimeout)
+			defer cancel()
+			if s.task != nil {
+				errs[i] = b.Cells.StartTask(call, s.cell, *s.task)
+			} else {
+				errs[i] = b.Cells.StartLRP(call, s.cell, s.desired, s.actual)
+			}
+		})
+	}
+	all.Wait()
+	for i, err := range errs {
+		if err != nil {
+			b.refused(ctx, starts[i], err)
+		}
+	}
+}
+
+// refused takes back a placement. A cell without room has not taken the work; after any other error it may have, so
+// that it is told to stop the instance. A task needs no such word: it begins only with TaskStarted, which is refused.
+func (b *BBS) refused(ctx context.Context, s start, cause error) {
+	noRoom := cf.IsKind(cause, cf.KindNoRoom)
+	words := "unable to communicate to compatible cells"
+	if e := (*cf.Error)(nil); noRoom && errors.As(cause, &e) && e.Public != "" {
+		words = e.Public
+	}
+	err := b.write(ctx, func(ctx context.Context, t *store.Txn) error {
+		defer func() { t.Place = false }() // at the next look at the cells, not at once
+		if s.task != nil {
+			r, err := t.Task(ctx, s.task.ID)
+			if err != nil || r.State != cf.TaskPending || r.Cell != s.cell {
+				return err
+			}
+			return t.Unplace(ctx, *r)
+		}
+		a, err := t.Current(ctx, s.actual.Instance, s.cell)
+		if cf.IsKind(err, cf.KindConflict) {
+			return nil // undesired in between
+		}
+		if err != nil {
+			return err
+		}
+		if noRoom {
+			err = t.Gone(ctx, *a)
+		} else {
+			err = t.Retire(ctx, *a)
+		}
+		return errors.Join(err, t.Fresh(ctx, *a, words))
+	})
+	slog.Warn("bbs: cell did not take work", "cell", s.cell, "lrp", s.actual.LRP, "index", s.actual.Index, "error", errors.Join(cause, err))
+}

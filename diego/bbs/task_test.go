@@ -1,0 +1,159 @@
+package bbs
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"ingot/cf"
+)
+
+func job(id string) cf.Task {
+	return cf.Task{ID: cf.TaskID(id), AppID: "app", Stack: "cflinuxfs4", Limits: cf.Limits{MemoryMB: 64}}
+}
+
+func TestTaskRunsOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		starts, start := 0, w.cells.startTask
+		set(&w.cells.mu, &w.cells.startTask, func(ctx context.Context, c cf.CellID, t cf.Task) error {
+			starts++
+			return start(ctx, c, t)
+		})
+		w.must(w.Run(ctx, job("t")))
+		w.must(w.Run(ctx, job("t")))
+		w.settle()
+		w.must(w.TaskStarted(ctx, "t", "cell-1"))
+		w.must(w.TaskStarted(ctx, "t", "cell-1"))
+		w.must(w.Run(ctx, job("t")))
+		if err := w.TaskStarted(ctx, "t", "cell-2"); !cf.IsKind(err, cf.KindConflict) {
+			t.Errorf("another cell starts it: %v", err)
+		}
+		done := w.tasks["t"]
+		done.Result = &cf.StagingResult{Droplet: "droplets/x"}
+		other := done
+		other.Cell = "cell-2"
+		if err := w.TaskDone(ctx, other); !cf.IsKind(err, cf.KindConflict) {
+			t.Errorf("another cell ends it: %v", err)
+		}
+		w.must(w.TaskDone(ctx, done))
+		done.Failed = true
+		w.must(w.TaskDone(ctx, done)) // the first report counts
+		w.must(w.Run(ctx, job("t")))
+		w.settle()
+		if starts != 1 || len(w.done) != 1 || w.done[0].Failed || w.done[0].Result.Droplet != "droplets/x" ||
+			w.done[0].State != cf.TaskCompleted || w.done[0].Completed.IsZero() {
+			t.Errorf("%d starts, told %+v", starts, w.done)
+		}
+		if err := w.TaskDone(ctx, job("unknown")); !cf.IsKind(err, cf.KindConflict) {
+			t.Errorf("unknown task: %v", err)
+		}
+		time.Sleep(keepTask + time.Minute)
+		w.settle()
+		if err := w.TaskStarted(ctx, "t", "cell-1"); !cf.IsKind(err, cf.KindConflict) {
+			t.Errorf("still known: %v", err)
+		}
+	})
+}
+
+func TestTaskIsToldUntilHeard(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		hear := set(&w.outcomes.mu, &w.outcomes.done, func(context.Context, cf.Task) error { return errors.New("not now") })
+		w.must(w.Run(ctx, job("t")))
+		w.settle()
+		w.must(w.TaskDone(ctx, w.tasks["t"]))
+		time.Sleep(10 * time.Minute) // it is not deleted either
+		w.kill()
+		w.boot()
+		set(&w.outcomes.mu, &w.outcomes.done, hear)
+		time.Sleep(time.Minute)
+		if w.settle(); len(w.done) != 1 {
+			t.Errorf("told %+v", w.done)
+		}
+	})
+}
+
+func TestCancel(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.must(w.Run(ctx, job("t")))
+		w.settle()
+		w.must(w.TaskStarted(ctx, "t", "cell-1"))
+		w.must(w.Cancel(ctx, "t"))
+		w.must(w.Cancel(ctx, "t"))
+		w.settle()
+		if len(w.tasks) != 0 || len(w.done) != 1 || !w.done[0].Failed || w.done[0].Reason != "task was cancelled" {
+			t.Errorf("on the cell %v, told %+v", w.tasks, w.done)
+		}
+		if err := w.TaskStarted(ctx, "t", "cell-1"); !cf.IsKind(err, cf.KindConflict) {
+			t.Errorf("begins although cancelled: %v", err)
+		}
+	})
+}
+
+func TestTaskWithoutRoom(t *testing.T) {
+	for name, c := range map[string]struct {
+		auction cf.Auction
+		after   time.Duration
+		reason  string
+	}{
+		"never fits": {func(w []cf.Work, _ []cf.CellState) []cf.Placement {
+			return []cf.Placement{{Work: w[0], Error: "found no compatible cell", Never: true}}
+		}, 0, "found no compatible cell"},
+		"full": {firstFit, 2 * rejectAfter, "insufficient resources: memory"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, w *world) {
+				w.kill()
+				w.auction = c.auction
+				w.boot()
+				set(&w.mu, &w.free, 0)
+				w.must(w.Run(ctx, job("t")))
+				w.settle()
+				if c.after > 0 && len(w.done) > 0 {
+					t.Errorf("rejected at once: %+v", w.done)
+				}
+				time.Sleep(c.after)
+				if w.settle(); len(w.done) != 1 || !w.done[0].Failed || w.done[0].Reason != c.reason {
+					t.Errorf("told %+v", w.done)
+				}
+			})
+		})
+	}
+}
+
+func TestTaskExpires(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		set(&w.cells.mu, &w.cells.list, func(context.Context) ([]cf.CellState, error) { return nil, errors.New("no answer") })
+		w.must(w.Run(ctx, job("t")))
+		time.Sleep(29 * time.Minute)
+		if w.settle(); len(w.done) != 0 {
+			t.Errorf("too early: %+v", w.done)
+		}
+		time.Sleep(2 * time.Minute)
+		if w.settle(); len(w.done) != 1 || w.done[0].Reason != "not started within time limit" {
+			t.Errorf("told %+v", w.done)
+		}
+	})
+}
+
+func TestRestartOfPlacedTask(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.must(w.Run(ctx, job("placed")))
+		w.must(w.Run(ctx, job("running")))
+		w.settle()
+		w.must(w.TaskStarted(ctx, "running", "cell-1"))
+		w.kill()
+		delete(w.tasks, "placed")
+		time.Sleep(time.Millisecond)
+		w.boot()
+		_, _, tasks, err := w.Holds(ctx, "cell-1")
+		w.must(err)
+		if len(tasks) != 1 || tasks[0].ID != "running" {
+			t.Fatalf("holds %+v", tasks)
+		}
+		w.settle()
+		if w.tasks["placed"].ID != "placed" {
+			t.Error("the task that never began was not placed again")
+		}
+	})
+}

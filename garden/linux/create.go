@@ -1,0 +1,234 @@
+package linux
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/containerd/containerd/api/types/runc/options"
+	"github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/pkg/cio"
+	"github.com/containerd/typeurl/v2"
+	"golang.org/x/sys/unix"
+
+	"ingot/cf"
+	"ingot/garden/image"
+	"ingot/garden/linux/disk"
+	"ingot/garden/linux/network"
+)
+
+// Reserve leases address and host ports; they are kept in memory until Create, so a restart gives them back.
+func (e *Engine) Reserve(_ context.Context, handle string, ports []int) (cf.ContainerInfo, error) {
+	if !handleForm.MatchString(handle) {
+		return cf.ContainerInfo{}, invalid("handle %q", handle)
+	}
+	if err := checkPorts(ports); err != nil {
+		return cf.ContainerInfo{}, err
+	}
+	l, err := e.leases.Take(handle, ports)
+	return cf.ContainerInfo{Spec: cf.ContainerSpec{Handle: handle, Ports: ports}, Address: l.Address.String(), Ports: l.Ports}, err
+}
+
+// Create makes the container; after an error nothing of it is left but what Reserve gave.
+func (e *Engine) Create(ctx context.Context, s cf.ContainerSpec) (cf.ContainerInfo, error) {
+	if err := errors.Join(check(&s), checkPorts(s.Ports)); err != nil {
+		return cf.ContainerInfo{}, err
+	}
+	_, reserved := e.leases.Held(s.Handle)
+	lease, err := e.leases.Take(s.Handle, s.Ports)
+	if err != nil {
+		return cf.ContainerInfo{}, err
+	}
+	c := newContainer(record{Spec: s, Lease: lease})
+	if err := e.enter(c); err != nil {
+		return cf.ContainerInfo{}, err
+	}
+	if err := e.make(ctx, c); err != nil {
+		err = fmt.Errorf("create container %s: %w", s.Handle, err)
+		if e := e.purge(s.Handle, c); e != nil {
+			err = errors.Join(err, fmt.Errorf("clean up: %w", e))
+		}
+		e.leave(s.Handle)
+		if !reserved {
+			e.leases.Give(s.Handle)
+		}
+		return cf.ContainerInfo{}, err
+	}
+	c.mu.Unlock()
+	return c.info(), nil
+}
+
+// enter puts a container into the books, locked, so that a second Create finds it and a Delete waits; and it sees to it
+// that its disk, fully written, leaves the reserve free.
+func (e *Engine) enter(c *container) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if _, ok := e.all[c.Spec.Handle]; ok {
+		return cf.Errorf(cf.KindConflict, "", "container %q is there already", c.Spec.Handle)
+	}
+	free, err := e.unpromised()
+	if err != nil {
+		return err
+	}
+	if int64(c.Spec.Limits.DiskMB)<<20 > free {
+		return cf.Errorf(cf.KindNoRoom, "", "no disk is left for container %q", c.Spec.Handle)
+	}
+	c.mu.Lock()
+	e.all[c.Spec.Handle] = c
+	return nil
+}
+
+func (e *Engine) leave(handle string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if c, ok := e.all[handle]; ok {
+		c.gone = true
+		c.mu.Unlock()
+		delete(e.all, handle)
+	}
+}
+
+// unpromised is the disk that is free, less the reserve and what containers may still write within their limits: a
+// sparse file that cannot grow loses data without a word. e.mu is held.
+func (e *Engine) unpromised() (int64, error) {
+	free, err := e.disks.Free()
+	if err != nil {
+		return 0, err
+	}
+	left := free - e.DiskReserve
+	for h, c := range e.all {
+		left -= max(0, int64(c.Spec.Limits.DiskMB)<<20-e.disks.Used(h))
+	}
+	return left, nil
+}
+
+// make does the work of Create: disk, record, task, network.
+func (e *Engine) make(ctx context.Context, c *container) error {
+	e.layers.RLock()
+	defer e.layers.RUnlock()
+	refs, lowers, err := e.images.Lowers(e.ctx, c.Spec.Image, c.Spec.Layers)
+	if err != nil {
+		return err
+	}
+	c.Lowers = refs
+	base := e.userBase(c.Lease.Slot)
+	up, err := e.disks.Make(c.Spec.Handle, c.Spec.Limits.DiskMB, base)
+	if err != nil {
+		return err
+	}
+	if err := e.names(up.Upper, c.record, base); err != nil {
+		return err
+	}
+	if err := e.keep(c); err != nil {
+		return err
+	}
+	if err := e.newTask(ctx, c, lowers, up); err != nil {
+		return err
+	}
+	if err := up.Release(); err != nil {
+		return err
+	}
+	return e.net.Connect(int(c.task.Pid()), c.endpoint())
+}
+
+// names writes the container's name files into its upper folder.
+func (e *Engine) names(upper string, r record, base uint32) error {
+	etc := filepath.Join(upper, "etc")
+	if err := errors.Join(os.Mkdir(etc, 0o755), os.Chown(etc, int(base), int(base))); err != nil {
+		return err
+	}
+	for name, text := range map[string]string{
+		"hostname":    r.Spec.Handle + "\n",
+		"hosts":       fmt.Sprintf("127.0.0.1 localhost\n%s %s\n", r.Lease.Address, r.Spec.Handle),
+		"resolv.conf": fmt.Sprintf("nameserver %s\n", network.Gateway(e.Network)),
+	} {
+		f := filepath.Join(etc, name)
+		if err := errors.Join(os.WriteFile(f, []byte(text), 0o644), os.Chown(f, int(base), int(base))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keep writes the container into containerd's database: from here on a restart knows of it.
+func (e *Engine) keep(c *container) error {
+	spec, err := e.spec(c.Spec, c.Lease.Slot)
+	if err != nil {
+		return err
+	}
+	packed, err := typeurl.MarshalAny(spec)
+	if err != nil {
+		return err
+	}
+	user := e.userBase(c.Lease.Slot)
+	if c.Spec.Program.User != "root" {
+		user += image.VCAP
+	}
+	opts, err := typeurl.MarshalAny(&options.Options{BinaryName: e.helpers.runc, Root: e.runcRoot(), IoUid: user, IoGid: user})
+	if err != nil {
+		return err
+	}
+	ext, err := c.extensions()
+	if err != nil {
+		return err
+	}
+	_, err = e.daemon.Client.ContainerService().Create(e.ctx, containers.Container{ID: c.Spec.Handle, Spec: packed, Extensions: ext,
+		Runtime: containers.RuntimeInfo{Name: e.helpers.shim, Options: opts}})
+	return err
+}
+
+func (e *Engine) runcRoot() string { return filepath.Join(e.run, "runc") }
+
+// newTask starts the shim, which mounts the root file system, and makes the container without running its program.
+func (e *Engine) newTask(ctx context.Context, c *container, lowers []string, up *disk.Upper) error {
+	ct, err := e.daemon.Client.LoadContainer(e.ctx, c.Spec.Handle)
+	if err != nil {
+		return err
+	}
+	ids := fmt.Sprintf("0:%d:%d", e.userBase(c.Lease.Slot), perSlot)
+	root := []mount.Mount{{Type: "overlay", Source: "overlay", Options: []string{
+		"lowerdir=" + strings.Join(lowers, ":"), "upperdir=" + up.Upper, "workdir=" + up.Work, "index=off", "uidmap=" + ids, "gidmap=" + ids}}}
+	c.task, err = ct.NewTask(e.daemon.Context(ctx), e.pipesFor(c), client.WithRootFS(root))
+	if err != nil {
+		return fmt.Errorf("new task: %w", err)
+	}
+	widen(c.out.pipes.Config())
+	return e.follow(c)
+}
+
+func (e *Engine) pipesFor(c *container) cio.Creator {
+	make := cio.NewCreator(c.out.streams(), cio.WithFIFODir(e.pipes(c.Spec.Handle)))
+	return func(id string) (cio.IO, error) {
+		p, err := make(id)
+		if err == nil {
+			c.out.opened(p)
+		}
+		return p, err
+	}
+}
+
+// widen lets pipes hold more than the usual 64 kB while nobody reads; where the kernel refuses, that stays. The shim has
+// them open by now: before that, our closing of a pipe would look like the end of the output.
+func widen(c cio.Config) {
+	for _, path := range []string{c.Stdout, c.Stderr} {
+		if f, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0); err == nil {
+			_, _ = unix.FcntlInt(f.Fd(), unix.F_SETPIPE_SZ, 1<<20)
+			_ = f.Close() // only opened for its size
+		}
+	}
+}
+
+// follow begins to wait for the end of the task.
+func (e *Engine) follow(c *container) error {
+	end, err := c.task.Wait(e.ctx)
+	if err != nil {
+		return fmt.Errorf("wait for task: %w", err)
+	}
+	go e.watch(c, end)
+	return nil
+}

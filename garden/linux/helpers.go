@@ -1,0 +1,67 @@
+package linux
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+//go:embed all:bin
+var bin embed.FS
+
+// helpers are the programs that tools/build.sh makes and this one carries.
+type helpers struct {
+	folder           string // of all versions
+	runc, shim, pid1 string
+}
+
+// extract writes the helpers to <folder>/<digest>/, where running shims of another version keep theirs.
+func extract(folder string) (helpers, error) {
+	names := []string{"runc", "shim", "init"}
+	packed, all := map[string][]byte{}, sha256.New()
+	for _, n := range names {
+		b, err := bin.ReadFile("bin/" + n + ".gz")
+		if err != nil {
+			return helpers{}, fmt.Errorf("this build has no helper program %s: run tools/build.sh and build again", n)
+		}
+		packed[n] = b
+		_, _ = all.Write(b) // a hash never fails
+	}
+	dir := filepath.Join(folder, hex.EncodeToString(all.Sum(nil)))
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return helpers{}, err
+	}
+	for _, n := range names {
+		if err := unzip(filepath.Join(dir, n), packed[n]); err != nil {
+			return helpers{}, fmt.Errorf("extract helper %s: %w", n, err)
+		}
+	}
+	return helpers{folder: folder, runc: filepath.Join(dir, "runc"), shim: filepath.Join(dir, "shim"), pid1: filepath.Join(dir, "init")}, nil
+}
+
+// unzip writes a program whole or not at all; one that is there is whole.
+func unzip(path string, packed []byte) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o755)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, z)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}

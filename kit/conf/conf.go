@@ -1,0 +1,85 @@
+// Package conf fills the flags of a command from the environment and from a YAML file.
+//
+// It promises the order flags > environment (INGOT_FLAG_NAME) > file, and that an unknown key of the file is an
+// error that names its line. It will not keep configuration anywhere.
+package conf
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+)
+
+// Prefix begins the name of every environment variable.
+const Prefix = "INGOT_"
+
+// Fill sets the flags that the command line left alone. file may be "" or, when optional, missing.
+func Fill(flags *pflag.FlagSet, env []string, file string, optional bool) error {
+	values, err := readFile(flags, file, optional)
+	if err != nil {
+		return err
+	}
+	for _, e := range env {
+		k, v, _ := strings.Cut(e, "=")
+		if rest, ok := strings.CutPrefix(k, Prefix); ok {
+			values[strings.ToLower(strings.ReplaceAll(rest, "_", "-"))] = value{v, "environment variable " + k}
+		}
+	}
+	var errs []error
+	flags.VisitAll(func(f *pflag.Flag) {
+		if v, ok := values[f.Name]; ok && !f.Changed {
+			if err := flags.Set(f.Name, v.text); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", v.from, err))
+			}
+		}
+	})
+	return errors.Join(errs...)
+}
+
+type value struct{ text, from string }
+
+func readFile(flags *pflag.FlagSet, file string, optional bool) (map[string]value, error) {
+	out := map[string]value{}
+	if file == "" {
+		return out, nil
+	}
+	text, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) && optional {
+		return out, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if len(doc.Content) == 0 {
+		return out, nil
+	}
+	m := doc.Content[0]
+	if m.Kind != yaml.MappingNode {
+		return nil, fmt.Errorf("%s: must be a list of KEY: VALUE", file)
+	}
+	for i := 0; i+1 < len(m.Content); i += 2 {
+		k, v := m.Content[i], m.Content[i+1]
+		from := fmt.Sprintf("%s:%d", file, k.Line)
+		if flags.Lookup(k.Value) == nil {
+			return nil, fmt.Errorf("%s: unknown key %q", from, k.Value)
+		}
+		text := v.Value
+		if v.Kind == yaml.SequenceNode {
+			parts := make([]string, len(v.Content))
+			for j, c := range v.Content {
+				parts[j] = c.Value
+			}
+			text = strings.Join(parts, ",")
+		}
+		out[k.Value] = value{text, from}
+	}
+	return out, nil
+}

@@ -1,0 +1,146 @@
+package access
+
+import (
+	"context"
+
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/schema"
+
+	"ingot/cf"
+)
+
+// Scope narrows a query to what the caller may see.
+type Scope func(c Caller, q *bun.SelectQuery) *bun.SelectQuery
+
+// Everyone sees every row.
+func Everyone(_ Caller, q *bun.SelectQuery) *bun.SelectQuery { return q }
+
+// InOrgs shows the rows whose column holds an organization in which the caller has one of the roles (OrgReaders when
+// none is named), directly or in one of its spaces.
+func InOrgs(column string, roles ...Role) Scope {
+	if len(roles) == 0 {
+		roles = OrgReaders
+	}
+	return func(c Caller, q *bun.SelectQuery) *bun.SelectQuery {
+		if c.ReadsAll() {
+			return q
+		}
+		return q.Where("? IN (?)", bun.Ident(column), Orgs(c, roles...))
+	}
+}
+
+// InSpaces shows the rows whose column holds a space in which the caller has one of the roles (SpaceReaders when none
+// is named), directly or by a role in its organization.
+func InSpaces(column string, roles ...Role) Scope {
+	if len(roles) == 0 {
+		roles = SpaceReaders
+	}
+	return func(c Caller, q *bun.SelectQuery) *bun.SelectQuery {
+		if c.ReadsAll() {
+			return q
+		}
+		return q.Where("? IN (?)", bun.Ident(column), Spaces(c, roles...))
+	}
+}
+
+// Orgs is the sub-select of organizations in which the caller has one of the roles. Space roles count for the space's
+// organization: role rows of spaces carry it.
+func Orgs(c Caller, roles ...Role) schema.QueryAppender {
+	return bun.SafeQuery("SELECT r.org_guid FROM rest_roles AS r WHERE r.user_guid = ? AND r.type IN (?)", c.GUID, bun.In(roles))
+}
+
+// Spaces is the sub-select of spaces in which the caller has one of the roles; organization roles count for all
+// spaces of the organization.
+func Spaces(c Caller, roles ...Role) schema.QueryAppender {
+	org, space := Roles(roles).split()
+	const direct = "SELECT r.space_guid FROM rest_roles AS r WHERE r.user_guid = ? AND r.type IN (?)"
+	const through = "SELECT s.guid FROM rest_spaces AS s JOIN rest_roles AS r ON r.org_guid = s.org_guid WHERE r.user_guid = ? AND r.type IN (?)"
+	switch {
+	case len(org) == 0:
+		return bun.SafeQuery(direct, c.GUID, bun.In(space))
+	case len(space) == 0:
+		return bun.SafeQuery(through, c.GUID, bun.In(org))
+	}
+	return bun.SafeQuery(direct+" UNION "+through, c.GUID, bun.In(space), c.GUID, bun.In(org))
+}
+
+// HasInSpace tells whether the caller has one of the roles in the space or (organization roles) in its organization.
+func HasInSpace(ctx context.Context, db bun.IDB, c Caller, space *Space, roles ...Role) (bool, error) {
+	org, inSpace := Roles(roles).split()
+	q := db.NewSelect().TableExpr("rest_roles").ColumnExpr("1").Where("user_guid = ?", c.GUID).
+		WhereGroup(" AND ", func(q *bun.SelectQuery) *bun.SelectQuery {
+			if len(org) > 0 {
+				q = q.WhereOr("org_guid = ? AND type IN (?)", space.OrgGUID, bun.In(org))
+			}
+			if len(inSpace) > 0 {
+				q = q.WhereOr("space_guid = ? AND type IN (?)", space.GUID, bun.In(inSpace))
+			}
+			return q
+		})
+	return q.Exists(ctx)
+}
+
+// HasInOrg tells whether the caller has one of the organization roles in the organization.
+func HasInOrg(ctx context.Context, db bun.IDB, c Caller, org string, roles ...Role) (bool, error) {
+	return db.NewSelect().TableExpr("rest_roles").ColumnExpr("1").
+		Where("user_guid = ? AND org_guid = ? AND type IN (?)", c.GUID, org, bun.In(roles)).Exists(ctx)
+}
+
+// Forbidden is the answer to who sees an object but may not do that.
+func Forbidden() error { return &cf.Error{Kind: cf.KindForbidden, Code: "NotAuthorized"} }
+
+// MayWriteSpace answers nil when the caller is an admin, or has one of the roles and neither the space nor its
+// organization is suspended or being deleted. Managers of the organization are not held up by the space's own state.
+func MayWriteSpace(ctx context.Context, db bun.IDB, space *Space, roles ...Role) error {
+	c := From(ctx)
+	if c.Admin() {
+		return nil
+	}
+	ok, err := HasInSpace(ctx, db, c, space, roles...)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return Forbidden()
+	}
+	org, err := one[Organization](ctx, db, space.OrgGUID)
+	if err != nil {
+		return err
+	}
+	if err := org.writable(); err != nil || space.Status == Active && !space.Deleting {
+		return err
+	}
+	if manager, err := HasInOrg(ctx, db, c, space.OrgGUID, OrgManager); err != nil || manager {
+		return err
+	}
+	if space.Deleting {
+		return cf.Errorf(cf.KindUnprocessable, "ResourceBeingDeleted", "space")
+	}
+	return &cf.Error{Kind: cf.KindForbidden, Code: "SpaceSuspended"}
+}
+
+// MayWriteOrg is the same for an organization.
+func MayWriteOrg(ctx context.Context, db bun.IDB, org *Organization, roles ...Role) error {
+	c := From(ctx)
+	if c.Admin() {
+		return nil
+	}
+	ok, err := HasInOrg(ctx, db, c, org.GUID, roles...)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return Forbidden()
+	}
+	return org.writable()
+}
+
+func (o *Organization) writable() error {
+	switch {
+	case o.Deleting:
+		return cf.Errorf(cf.KindUnprocessable, "ResourceBeingDeleted", "organization")
+	case o.Status == Suspended:
+		return &cf.Error{Kind: cf.KindForbidden, Code: "OrgSuspended"}
+	}
+	return nil
+}

@@ -1,0 +1,213 @@
+package job
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"ingot/cf"
+	"ingot/kit/sql"
+	"ingot/rest/access"
+)
+
+// Pool runs jobs. Set DB and Kinds, then Start.
+type Pool struct {
+	DB      *sql.DB
+	Kinds   []Kind
+	Workers int    // at the same time; 0 = 8
+	Holder  string // names this process over restarts, so that it takes up its own jobs at once; "" = a new name
+
+	wake   chan struct{}
+	stop   context.CancelFunc
+	kill   context.CancelFunc
+	done   sync.WaitGroup
+	byName map[string]Func
+}
+
+// Start takes up what an earlier process of this holder left, and runs jobs until Stop.
+func (p *Pool) Start(ctx context.Context) error {
+	if p.Workers == 0 {
+		p.Workers = 8
+	}
+	if p.Holder == "" {
+		p.Holder = cf.NewGUID()
+	}
+	p.byName = map[string]Func{}
+	for _, k := range p.Kinds {
+		p.byName[k.Operation] = k.Run
+	}
+	err := p.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewUpdate().Model((*Job)(nil)).Set("lease = 0").
+			Where("state = ? AND holder = ?", Processing, p.Holder).Exec(ctx)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("take up jobs: %w", err)
+	}
+	p.wake = make(chan struct{}, 1)
+	loop, stop := context.WithCancel(context.Background())
+	work, kill := context.WithCancel(context.Background())
+	p.stop, p.kill = stop, kill
+	p.done.Add(1)
+	go func() { defer p.done.Done(); p.loop(loop, work) }()
+	return nil
+}
+
+// Stop lets running jobs end until ctx's deadline, then cancels them; what is not done is done after the next Start.
+func (p *Pool) Stop(ctx context.Context) error {
+	if p.stop == nil {
+		return nil
+	}
+	p.stop()
+	late := context.AfterFunc(ctx, p.kill)
+	defer late()
+	p.done.Wait()
+	p.kill()
+	return nil
+}
+
+// Wake makes the pool look for jobs now.
+func (p *Pool) Wake() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// loop hands due jobs to at most Workers goroutines. It looks when woken, when a worker is free again, and every few
+// seconds for leases that ran out.
+func (p *Pool) loop(ctx, work context.Context) {
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	free := make(chan struct{}, p.Workers)
+	running := 0
+	for {
+		for running < p.Workers {
+			j, err := p.claim(work)
+			if err != nil {
+				slog.Error("claim a job", "err", err)
+			}
+			if j == nil {
+				break
+			}
+			running++
+			p.done.Add(1)
+			go func() {
+				defer func() { free <- struct{}{}; p.done.Done() }()
+				p.run(work, j)
+			}()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-free:
+			running--
+		case <-p.wake:
+		case <-tick.C:
+		}
+	}
+}
+
+// claim takes the oldest job whose lease is over, or nil.
+func (p *Pool) claim(ctx context.Context) (*Job, error) {
+	due := func(q *bun.SelectQuery) *bun.SelectQuery {
+		return q.Where("state = ? AND lease < ?", Processing, sql.Now()).OrderExpr("id").Limit(1)
+	}
+	if ok, err := due(p.DB.Read().NewSelect().Model((*Job)(nil))).Exists(ctx); err != nil || !ok {
+		return nil, err
+	}
+	var got *Job
+	err := p.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		var js []Job
+		if err := p.DB.ForUpdate(due(tx.NewSelect().Model(&js))).Scan(ctx); err != nil || len(js) == 0 {
+			return err
+		}
+		got = &js[0]
+		got.Holder, got.Lease = p.Holder, sql.At(time.Now().Add(leaseTime))
+		got.Tries++
+		_, err := tx.NewUpdate().Model(got).Column("holder", "lease", "tries").WherePK().Exec(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return got, nil
+}
+
+func (p *Pool) run(ctx context.Context, j *Job) {
+	ctx, cancel := context.WithCancel(access.With(ctx, j.Caller.V))
+	defer cancel()
+	renewed := make(chan struct{})
+	go func() { defer close(renewed); p.renew(ctx, cancel, j) }()
+	err := p.call(ctx, j)
+	stopped := err != nil && ctx.Err() != nil
+	cancel()
+	<-renewed
+	if stopped { // lost the lease, or the process stops: the next holder goes on
+		slog.Warn("job stopped before its end", "job", j.GUID, "operation", j.Operation, "err", err)
+		return
+	}
+	j.State = Complete
+	if err != nil {
+		j.State, j.Errors.V = Failed, faults(err)
+		slog.Error("job failed", "job", j.GUID, "operation", j.Operation, "resource", j.ResourceGUID, "err", err)
+	}
+	err = p.DB.Write(context.WithoutCancel(ctx), func(ctx context.Context, tx bun.Tx) error {
+		j.UpdatedAt = sql.Now()
+		_, err := tx.NewUpdate().Model(j).Column("state", "errors", "warnings", "updated_at").WherePK().
+			Where("holder = ? AND tries = ?", j.Holder, j.Tries).Exec(ctx)
+		return err
+	})
+	if err != nil {
+		slog.Error("end a job", "job", j.GUID, "err", err)
+	}
+}
+
+// call runs the work; a panic is a failure of this job only.
+func (p *Pool) call(ctx context.Context, j *Job) (err error) {
+	fn := p.byName[j.Operation]
+	if fn == nil {
+		return fmt.Errorf("nobody knows the operation %s", j.Operation)
+	}
+	if j.Tries > maxTries {
+		return fmt.Errorf("given up after %d tries that did not end", maxTries)
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+		}
+	}()
+	return fn(ctx, j)
+}
+
+// renew keeps the lease while the work goes on, and cancels the work when the lease is another's.
+func (p *Pool) renew(ctx context.Context, cancel context.CancelFunc, j *Job) {
+	tick := time.NewTicker(leaseTime / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		err := p.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+			r, err := tx.NewUpdate().Model((*Job)(nil)).Set("lease = ?", sql.At(time.Now().Add(leaseTime))).
+				Where("guid = ? AND holder = ? AND tries = ?", j.GUID, j.Holder, j.Tries).Exec(ctx)
+			if err != nil {
+				return err
+			}
+			if n, err := r.RowsAffected(); err != nil || n == 0 {
+				cancel()
+			}
+			return nil
+		})
+		if err != nil && ctx.Err() == nil {
+			slog.Error("renew the lease of a job", "job", j.GUID, "err", err)
+		}
+	}
+}

@@ -1,0 +1,186 @@
+package rest
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/uptrace/bun"
+
+	"ingot/rest/access"
+	"ingot/rest/row"
+)
+
+// common are the parameters of every list, in CF's order.
+var common = []string{"page", "per_page", "order_by", "created_ats", "updated_ats", "guids"}
+
+func (r *Resource[T]) labelled() bool {
+	_, ok := any(new(T)).(row.WithLabels)
+	return ok
+}
+
+// parameters are the names that the noun's list takes.
+func (r *Resource[T]) parameters() []string {
+	out := slices.Clone(common)
+	for _, f := range r.Filters {
+		out = append(out, f.Param)
+	}
+	for _, i := range r.s.Includes {
+		if i.Of == r.Kind && !slices.Contains(out, i.param()) {
+			out = append(out, i.param())
+		}
+	}
+	if r.labelled() {
+		out = append(out, "label_selector")
+	}
+	return out
+}
+
+func (r *Resource[T]) list(c *Call) error {
+	return r.List(c, func(q *bun.SelectQuery) *bun.SelectQuery { return q })
+}
+
+// List answers a page of the rows that the caller sees, that meet the request's filters and that narrow lets through.
+// It is for lists below other nouns that no Sub can say.
+func (r *Resource[T]) List(c *Call, narrow func(*bun.SelectQuery) *bun.SelectQuery) error {
+	return r.ListOf(c, r.Visible, narrow)
+}
+
+// ListOf is List where another rule says who sees what.
+func (r *Resource[T]) ListOf(c *Call, visible access.Scope, narrow func(*bun.SelectQuery) *bun.SelectQuery) error {
+	rows := make([]*T, 0, 50)
+	sel := narrow(visible(c.Caller, c.DB().NewSelect().Model(&rows)))
+	q, sel, err := r.parseList(c, sel)
+	if err != nil {
+		return err
+	}
+	c.query = q
+	total, err := r.page(c, q, sel, &rows)
+	if err != nil {
+		return err
+	}
+	out, err := r.Present(c, rows)
+	if err != nil {
+		return err
+	}
+	inc, err := r.includes(c, rows)
+	if err != nil {
+		return err
+	}
+	doc := Object{"pagination": c.pagination(q, total), "resources": out}
+	if inc != nil {
+		doc["included"] = inc
+	}
+	return c.JSON(http.StatusOK, doc)
+}
+
+// page reads one page into rows and tells how many rows there are in all.
+func (r *Resource[T]) page(c *Call, q *query, sel *bun.SelectQuery, rows *[]*T) (int, error) {
+	columns, direction := q.column, "ASC"
+	if columns == "" {
+		columns = r.Order
+	}
+	if q.desc {
+		direction = "DESC"
+	}
+	paged := sel.Clone().Limit(int64(q.perPage)).Offset(int64(q.page-1) * int64(q.perPage))
+	for _, column := range strings.Fields(columns) {
+		paged = paged.OrderExpr("? "+direction, bun.Ident(column))
+	}
+	paged = paged.OrderExpr("id " + direction)
+	if err := paged.Scan(c.Ctx(), rows); err != nil {
+		return 0, err
+	}
+	if n := len(*rows); n < q.perPage && (n > 0 || q.page == 1) {
+		return (q.page-1)*q.perPage + n, nil
+	}
+	n, err := sel.Count(c.Ctx())
+	return int(n), err
+}
+
+func (r *Resource[T]) parseList(c *Call, sel *bun.SelectQuery) (*query, *bun.SelectQuery, error) {
+	ps, err := parseParams(c.R)
+	if err != nil {
+		return nil, nil, err
+	}
+	q := &query{page: 1, perPage: 50}
+	var bad faultsOf
+	bad.unknown(ps, r.parameters())
+	orders := slices.DeleteFunc(append([]string{"created_at", "updated_at"}, r.Orders...),
+		func(o string) bool { return slices.Contains(r.Refuse, o) })
+	for _, p := range ps {
+		switch p.name {
+		case "page", "per_page":
+			q.paging(p, &bad)
+			continue
+		case "order_by":
+			q.orderBy(p, orders, &bad)
+			continue
+		case "include", "fields":
+			q.include(r.s.Includes, r.Kind, p, &bad)
+		case "created_ats", "updated_ats":
+			sel = r.times(sel, p, &bad)
+		case "guids":
+			sel = sel.Where("guid IN (?)", bun.In(p.list()))
+		case "label_selector":
+			sel = selectLabels(sel, p.text, &bad)
+		default:
+			if sel, err = r.filter(c, sel, p, &bad); err != nil {
+				return nil, nil, err
+			}
+		}
+		q.params = append(q.params, p)
+	}
+	return q, sel, r.queryFault(bad)
+}
+
+func (r *Resource[T]) queryFault(bad faultsOf) error {
+	if r.Unprocessable && bad != nil {
+		return Unprocessable("%s", strings.Join(bad, ", "))
+	}
+	return bad.err()
+}
+
+// showQuery reads the query of a get: only nouns that include something take one.
+func (r *Resource[T]) showQuery(c *Call) (*query, error) {
+	q := &query{}
+	var valid []string
+	for _, i := range r.s.Includes {
+		if i.Of == r.Kind && !slices.Contains(valid, i.param()) {
+			valid = append(valid, i.param())
+		}
+	}
+	if valid == nil {
+		return q, nil
+	}
+	ps, err := parseParams(c.R)
+	if err != nil {
+		return nil, err
+	}
+	var bad faultsOf
+	bad.unknown(ps, valid)
+	for _, p := range ps {
+		q.include(r.s.Includes, r.Kind, p, &bad)
+	}
+	return q, r.queryFault(bad)
+}
+
+// pagination is the head of a list, with absolute links to its own path.
+func (c *Call) pagination(q *query, total int) Object {
+	last := max(1, (total+q.perPage-1)/q.perPage)
+	values := q.values()
+	link := func(page int) Object {
+		values.Set("page", strconv.Itoa(page))
+		return Object{"href": c.s.URL + (&url.URL{Path: c.R.URL.Path}).EscapedPath() + "?" + values.Encode()}
+	}
+	o := Object{"total_results": total, "total_pages": last, "first": link(1), "last": link(last), "next": nil, "previous": nil}
+	if q.page < last {
+		o["next"] = link(q.page + 1)
+	}
+	if q.page > 1 {
+		o["previous"] = link(q.page - 1)
+	}
+	return o
+}

@@ -1,0 +1,165 @@
+package rest
+
+import (
+	"encoding/json"
+	"strings"
+	"unicode/utf8"
+
+	"ingot/rest/row"
+)
+
+// Nested declares an object with fields of its own; its faults follow the outer field's name. It is not called when
+// the key is absent.
+func (b *Body) Nested(key string, take func(b *Body)) {
+	raw := b.Raw(key)
+	if raw == nil {
+		return
+	}
+	if raw[0] != '{' {
+		b.Wrong(key, "must be an object")
+		return
+	}
+	in, err := newBody(raw)
+	if err != nil {
+		b.Wrong(key, "must be an object")
+		return
+	}
+	take(in)
+	for _, f := range in.all() {
+		b.Wrong(key, "%s", f)
+	}
+}
+
+// Relationships declares the relationships of a body, all of them required unless optional.
+func (b *Body) Relationships(optional bool, take func(b *Body)) {
+	raw := b.Raw("relationships")
+	if raw == nil && optional {
+		return
+	}
+	if raw == nil || raw[0] != '{' {
+		b.Wrong("relationships", "'relationships' is not an object")
+		return
+	}
+	in, err := newBody(raw)
+	if err != nil || len(in.order) == 0 {
+		b.Wrong("relationships", "'relationships' must include one or more valid relationships")
+		return
+	}
+	take(in)
+	for _, f := range in.all() {
+		b.Wrong("relationships", "%s", f)
+	}
+}
+
+// ToOne declares a relationship {"data": {"guid": "..."}}; null data is Null.
+func (b *Body) ToOne(key string, o *Opt[string], rules ...Rule) {
+	raw := b.Raw(key)
+	for _, rule := range rules {
+		rule(b, key, &Opt[string]{Set: raw != nil, Null: string(raw) == "null", V: string(raw)})
+	}
+	var v map[string]json.RawMessage
+	var data map[string]json.RawMessage
+	if raw == nil && len(rules) == 0 {
+		return
+	}
+	ok := json.Unmarshal(raw, &v) == nil && len(v) == 1 && v["data"] != nil
+	if ok && string(v["data"]) == "null" {
+		o.Set, o.Null = true, true
+		return
+	}
+	ok = ok && json.Unmarshal(v["data"], &data) == nil && len(data) == 1 && data["guid"] != nil
+	if !ok {
+		b.Wrong(key, `must be structured like this: "%s: {"data": {"guid": "valid-guid"}}"`, key)
+		return
+	}
+	b.guid(key+"_guid", data["guid"], o)
+}
+
+// ToMany declares a relationship {"data": [{"guid": "..."}]}.
+func (b *Body) ToMany(key string, o *Opt[[]string]) {
+	var v struct{ Data []map[string]json.RawMessage }
+	raw := b.Raw(key)
+	if raw == nil {
+		return
+	}
+	ok := json.Unmarshal(raw, &v) == nil && v.Data != nil
+	for _, d := range v.Data {
+		ok = ok && len(d) == 1 && d["guid"] != nil
+	}
+	if !ok {
+		b.Wrong(key, `must be structured like this: "%s: {"data": [{"guid": "valid-guid"},{"guid": "valid-guid"}]}"`, key)
+		return
+	}
+	o.Set = true
+	for _, d := range v.Data {
+		var g Opt[string]
+		b.guid(strings.TrimSuffix(key, "s")+"_guids", d["guid"], &g)
+		o.V = append(o.V, g.V)
+	}
+}
+
+func (b *Body) guid(words string, raw json.RawMessage, o *Opt[string]) {
+	if raw[0] != '"' || json.Unmarshal(raw, &o.V) != nil {
+		b.Wrong(words, "must be a string")
+	}
+	if n := utf8.RuneCountInString(o.V); n < 1 || n > 200 || strings.ContainsRune(o.V, 0) {
+		b.Wrong(words, "must be between 1 and 200 characters")
+	}
+	o.Set = true
+}
+
+// Metadata declares the labels and annotations of a body.
+func (b *Body) Metadata(p *row.Patch) {
+	raw := b.Raw("metadata")
+	if raw == nil {
+		return
+	}
+	if raw[0] != '{' {
+		b.meta.add("Metadata must be an object")
+		return
+	}
+	in, err := newBody(raw)
+	if err != nil {
+		b.meta.add("Metadata must be an object")
+		return
+	}
+	p.Labels, p.Annotations = in.texts("labels", &b.meta), in.texts("annotations", &b.meta)
+	var extra []string
+	for _, k := range in.order {
+		if !in.known[k] {
+			extra = append(extra, "'"+k+"'")
+		}
+	}
+	if extra != nil {
+		b.meta.add("Metadata has unexpected field(s): %s", strings.Join(extra, " "))
+	}
+	for _, f := range checkMetadata(*p) {
+		b.meta.add("Metadata %s", f)
+	}
+}
+
+// texts reads an object of texts; numbers and booleans become their text, as in CF.
+func (b *Body) texts(key string, bad *faultsOf) map[string]*string {
+	raw := b.Raw(key)
+	if raw == nil || string(raw) == "null" {
+		return nil
+	}
+	var m map[string]json.RawMessage
+	if json.Unmarshal(raw, &m) != nil {
+		bad.add("Metadata '%s' is not an object", key)
+		return nil
+	}
+	out := make(map[string]*string, len(m))
+	for k, v := range m {
+		s := string(v)
+		if s == "null" {
+			out[k] = nil
+			continue
+		}
+		if s[0] == '"' {
+			_ = json.Unmarshal(v, &s) // valid already
+		}
+		out[k] = &s
+	}
+	return out
+}

@@ -1,0 +1,201 @@
+// Package rest is the engine under every v3 noun: a noun is one Resource value, and everything that CF's API owes its
+// clients alike (paging, filters, labels, includes, strict bodies, errors, jobs) is here once.
+//
+// It promises that a list shows what its declaration says and nothing that the caller may not see, that bodies and
+// parameters that are not declared are refused in CF's words, and that a change and its audit event share a
+// transaction. It will not know any noun: those are in capi and services. DESIGN.md says how to add one.
+package rest
+
+import (
+	"context"
+	"embed"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"path"
+	"runtime/debug"
+	"strings"
+
+	"ingot/cf"
+	"ingot/kit/sql"
+	"ingot/kit/web"
+	"ingot/rest/access"
+	"ingot/rest/job"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Migrate brings the engine's own tables (organizations, spaces, users, roles, labels, jobs, events, feature flags) up
+// to date. It must run before the migrations of the families.
+func Migrate(ctx context.Context, db *sql.DB) error {
+	sub, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	if err := db.Migrate(ctx, sub, "rest_schema"); err != nil {
+		return err
+	}
+	return access.EnsureFlags(ctx, db)
+}
+
+// Handler answers one request of an endpoint that is no list, get, create, update or delete.
+type Handler func(c *Call) error
+
+// Route is an endpoint with a plain handler. Pattern is http.ServeMux's: "POST /v3/apps/{guid}/actions/start".
+type Route struct {
+	Pattern string
+	Handle  Handler
+	Open    bool // needs no token
+}
+
+// Noun is a *Resource of any row type.
+type Noun interface {
+	kind() string
+	routes() []Route
+	work() []job.Kind
+	attach(s *Server)
+	// included presents the visible rows that meet where, whose argument is the list of guids.
+	included(c *Call, where string, guids []string) ([]Object, error)
+	visible(c *Call, guid string) (bool, error)
+	path() string
+}
+
+// Server is the API's HTTP side. Set the fields, then use it as the http.Handler.
+type Server struct {
+	DB       *sql.DB
+	Tokens   cf.Tokens
+	Jobs     *job.Pool
+	URL      string // the API's own address, such as https://api.ingot.test
+	Nouns    []Noun
+	Routes   []Route
+	Includes []Include
+
+	mux   *http.ServeMux
+	nouns map[string]Noun
+}
+
+// Start builds the table of endpoints. Two nouns or routes with the same path are a mistake of the program: it panics.
+func (s *Server) Start(ctx context.Context) error {
+	s.mux, s.nouns = http.NewServeMux(), map[string]Noun{}
+	routes := append([]Route{{Pattern: "GET /v3/jobs/{guid}", Handle: showJob}}, s.Routes...)
+	for _, n := range s.Nouns {
+		n.attach(s)
+		s.nouns[n.kind()] = n
+		routes = append(routes, n.routes()...)
+		if s.Jobs != nil {
+			s.Jobs.Kinds = append(s.Jobs.Kinds, n.work()...)
+		}
+	}
+	for _, r := range routes {
+		s.mux.Handle(r.Pattern, s.endpoint(r))
+	}
+	return nil
+}
+
+// Handler is the whole API: request ids, one log line a request, endpoints.
+func (s *Server) Handler() http.Handler {
+	line := web.Log("api", func(r *http.Request) string { return noteOf(r.Context()).user }, http.HandlerFunc(s.serve))
+	return web.WithRequestID(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		line.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), noteKey{}, &note{})))
+	}))
+}
+
+// note is what the log line of a request learns on the way.
+type note struct{ user string }
+
+type noteKey struct{}
+
+func noteOf(ctx context.Context) *note {
+	if n, ok := ctx.Value(noteKey{}).(*note); ok {
+		return n
+	}
+	return &note{}
+}
+
+// maxBody bounds every body but uploads, which stream.
+const maxBody = 4 << 20
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		if p := recover(); p != nil && p != http.ErrAbortHandler {
+			slog.Error("panic in a request", "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+			WriteError(w, r, &cf.Error{})
+		} else if p != nil {
+			panic(p)
+		}
+	}()
+	if p := path.Clean("/" + r.URL.Path); p != r.URL.Path { // Cloud Controller takes /v3/apps/ for /v3/apps
+		r.URL.Path, r.URL.RawPath = p, ""
+	}
+	h, pattern := s.mux.Handler(r)
+	if pattern == "" {
+		WriteError(w, r, UnknownRequest())
+		return
+	}
+	r.Pattern = pattern
+	if strings.Contains(pattern, "{") {
+		h = s.mux // fills in the path values
+	}
+	h.ServeHTTP(w, r)
+}
+
+func (s *Server) endpoint(route Route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := &Call{W: w, R: r, s: s}
+		err := s.admit(c, route)
+		if err == nil {
+			err = route.Handle(c)
+		}
+		if err != nil {
+			WriteError(w, c.R, err)
+		}
+	})
+}
+
+// admit checks the token and its scopes, and knows the user from then on.
+func (s *Server) admit(c *Call, route Route) error {
+	h := c.R.Header.Get("Authorization")
+	if route.Open && h == "" {
+		return nil
+	}
+	if h == "" {
+		return &cf.Error{Kind: cf.KindUnauthenticated, Code: "NotAuthenticated"}
+	}
+	scheme, token, _ := strings.Cut(h, " ")
+	if !strings.EqualFold(scheme, "bearer") {
+		return open(route, &cf.Error{Kind: cf.KindUnauthenticated, Code: "InvalidAuthToken"})
+	}
+	id, err := s.Tokens.Verify(c.R.Context(), strings.TrimSpace(token))
+	if err != nil {
+		return open(route, err)
+	}
+	c.Caller = access.NewCaller(id)
+	noteOf(c.R.Context()).user = c.Caller.GUID
+	c.R = c.R.WithContext(access.With(c.R.Context(), c.Caller))
+	if route.Open {
+		return nil
+	}
+	reads := c.R.Method == http.MethodGet || c.R.Method == http.MethodHead
+	if reads && !c.Caller.Reader() || !reads && !c.Caller.Writer() {
+		return access.Forbidden()
+	}
+	if c.Caller.GUID == "" {
+		return &cf.Error{Kind: cf.KindUnauthenticated, Code: "InvalidAuthToken"}
+	}
+	return access.Ensure(c.R.Context(), s.DB, c.Caller)
+}
+
+// open endpoints take a bad token for none.
+func open(route Route, err error) error {
+	if route.Open {
+		return nil
+	}
+	return err
+}
+
+// Sees tells whether an identity may see an object: for rooms that act for a token, such as log-cache.
+func (s *Server) Sees(ctx context.Context, who cf.Identity, kind, guid string) (bool, error) {
+	c := &Call{R: new(http.Request).WithContext(ctx), Caller: access.NewCaller(who), s: s}
+	return c.Ref(kind, guid)
+}

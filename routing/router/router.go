@@ -1,0 +1,297 @@
+// Package router is CF's HTTP router: it takes requests on TLS and plain listeners, finds the route in its table, and
+// passes each to one of the route's instances.
+//
+// It promises that a message has one meaning on both sides (see h1), that bodies stream in flat memory, that a request
+// is tried on another instance while nothing of it can have been processed, that a client's forged X-Cf-*,
+// X-Forwarded-Proto and certificate headers reach no app, and that system names cannot be taken by a route.
+// It will not speak HTTP/2, cache, compress, or decide who may register a route. DESIGN.md says why it is as it is.
+package router
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"ingot/cf"
+	"ingot/routing/router/backend"
+	"ingot/routing/router/registry"
+	"ingot/routing/table"
+)
+
+// Router serves requests from Start to Stop. All fields may be left zero but the listeners.
+type Router struct {
+	Table   *table.Table            // nil: its own
+	NATS    *nats.Conn              // where registrations come from; nil: nowhere
+	Logs    cf.Logs                 // where access lines go; nil: nowhere
+	System  map[string]http.Handler // host name -> handler served in this process, before any route
+	HTTPS   []net.Listener          // TLS is done here, with TLS
+	HTTP    []net.Listener
+	TLS     *tls.Config           // needs GetCertificate or Certificates
+	Metrics prometheus.Registerer // nil: not published
+	Limits  Limits
+	ID      string // in router.start; "" = made up
+	Index   string // of this router among routers, the instance id of its log lines; "" = 0
+
+	conns   backend.Pool
+	system  *system
+	counts  *counts
+	mu      sync.Mutex
+	clients map[*client]struct{}
+	wg      sync.WaitGroup
+	closing atomic.Bool
+	cancel  context.CancelFunc
+	feed    *registry.Registry // nil without NATS
+}
+
+// Limits of what clients and instances may use. A zero field means the default beside it.
+type Limits struct {
+	Connections int           // from clients, 16384; more are closed at once
+	PerInstance int           // requests under way at one instance, 500
+	Header      time.Duration // for a request's head once it began, and for the TLS handshake, 20 s
+	Idle        time.Duration // for the next request on a connection, 90 s
+	Stall       time.Duration // without progress while a body is sent or a response taken, 60 s
+	Response    time.Duration // for an instance to go on with its response, 900 s
+	Dial        time.Duration // to connect to an instance, 5 s
+}
+
+func (l *Limits) settle() {
+	setZero(&l.Connections, 16384)
+	setZero(&l.PerInstance, 500)
+	setZero(&l.Header, 20*time.Second)
+	setZero(&l.Idle, 90*time.Second)
+	setZero(&l.Stall, 60*time.Second)
+	setZero(&l.Response, 900*time.Second)
+	setZero(&l.Dial, 5*time.Second)
+}
+
+func setZero[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}
+
+// Start serves the listeners and follows registrations, until Stop.
+func (rt *Router) Start(context.Context) error {
+	rt.Limits.settle()
+	setZero(&rt.Index, "0")
+	setZero(&rt.ID, rt.Index+"-"+cf.NewGUID())
+	if rt.Table == nil {
+		rt.Table = &table.Table{}
+	}
+	if len(rt.HTTPS) > 0 {
+		if rt.TLS == nil {
+			return errors.New("router: HTTPS needs certificates")
+		}
+		rt.TLS = rt.TLS.Clone()
+		rt.TLS.NextProtos = []string{"http/1.1"}
+		rt.TLS.MinVersion = max(rt.TLS.MinVersion, tls.VersionTLS12)
+	}
+	rt.clients = map[*client]struct{}{}
+	rt.counts = newCounts(rt)
+	ctx, cancel := context.WithCancel(context.Background())
+	rt.cancel = cancel
+	rt.system = newSystem(rt.System)
+	rt.wg.Go(rt.system.serve)
+	if err := rt.follow(); err != nil {
+		rt.system.close()
+		cancel()
+		rt.wg.Wait()
+		return err
+	}
+	rt.wg.Go(func() { rt.conns.Sweep(ctx) })
+	for _, l := range rt.HTTPS {
+		rt.wg.Go(func() { rt.accept(l, true) })
+	}
+	for _, l := range rt.HTTP {
+		rt.wg.Go(func() { rt.accept(l, false) })
+	}
+	return nil
+}
+
+func (rt *Router) follow() error {
+	if rt.NATS == nil {
+		return nil
+	}
+	rt.feed = &registry.Registry{Table: rt.Table, NATS: rt.NATS, ID: rt.ID, Registered: rt.counts.registered,
+		Unregistered: rt.counts.unregistered, Ignored: rt.counts.ignored}
+	for _, l := range slices.Concat(rt.HTTPS, rt.HTTP) {
+		if host, _, err := net.SplitHostPort(l.Addr().String()); err == nil {
+			rt.feed.Hosts = append(rt.feed.Hosts, host)
+		}
+	}
+	return rt.feed.Start(context.Background())
+}
+
+// dial opens a connection to an instance, or to the system's own handlers.
+func (rt *Router) dial(e *table.Endpoint) (*backend.Conn, error) {
+	dial := rt.system.dial
+	if e != rt.system.end {
+		dial = func() (net.Conn, error) { return net.DialTimeout("tcp", e.Addr, rt.Limits.Dial) }
+	}
+	nc, err := dial()
+	if err != nil {
+		return nil, err
+	}
+	return backend.New(nc, e), nil
+}
+
+// Stop takes no new connections, lets running requests end, and cuts what is left when ctx ends.
+func (rt *Router) Stop(ctx context.Context) error {
+	rt.closing.Store(true)
+	var errs []error
+	for _, l := range slices.Concat(rt.HTTPS, rt.HTTP) {
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if rt.feed != nil {
+		errs = append(errs, rt.feed.Stop())
+	}
+	rt.drain(ctx)
+	rt.cancel()
+	rt.system.close()
+	rt.conns.Close()
+	rt.wg.Wait()
+	return errors.Join(errs...)
+}
+
+// drain closes idle connections now, the others after their request or at the end of ctx.
+func (rt *Router) drain(ctx context.Context) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		rt.mu.Lock()
+		left := len(rt.clients)
+		for c := range rt.clients {
+			if !c.busy.Load() || ctx.Err() != nil {
+				_ = c.nc.Close()
+			}
+		}
+		rt.mu.Unlock()
+		if left == 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			tick.Reset(time.Millisecond)
+		}
+	}
+}
+
+func (rt *Router) accept(l net.Listener, https bool) {
+	for {
+		nc, err := l.Accept()
+		if err != nil {
+			if rt.closing.Load() || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			slog.Warn("router: accept", "error", err) // out of descriptors, mostly: it passes
+			time.Sleep(50 * time.Millisecond)
+			continue
+		}
+		c := &client{rt: rt, nc: nc, https: https, remote: nc.RemoteAddr().String()}
+		c.ip, _, _ = net.SplitHostPort(c.remote)
+		if !rt.enter(c) {
+			_ = nc.Close()
+			continue
+		}
+		rt.wg.Go(func() {
+			defer rt.leave(c)
+			c.serve()
+		})
+	}
+}
+
+func (rt *Router) enter(c *client) bool {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	if len(rt.clients) >= rt.Limits.Connections || rt.closing.Load() {
+		rt.counts.refused.Inc()
+		return false
+	}
+	rt.clients[c] = struct{}{}
+	return true
+}
+
+func (rt *Router) leave(c *client) {
+	_ = c.nc.Close()
+	rt.mu.Lock()
+	delete(rt.clients, c)
+	rt.mu.Unlock()
+}
+
+// client is one connection from outside.
+type client struct {
+	rt         *Router
+	nc         net.Conn
+	br         *bufio.Reader
+	https      bool
+	remote, ip string
+	busy       atomic.Bool // a request is under way
+
+	ex         exchange
+	out        []byte    // scratch
+	readUntil  time.Time // the deadlines as set last; zero = unknown
+	writeUntil time.Time
+}
+
+func (c *client) serve() {
+	defer func() {
+		// A fault in one request must not end the platform; it ends this connection.
+		if r := recover(); r != nil {
+			c.rt.counts.panics.Inc()
+			slog.Error("router: panic", "cause", r, "remote", c.remote, "stack", stack())
+		}
+	}()
+	if c.https {
+		t := tls.Server(c.nc, c.rt.TLS)
+		_ = c.nc.SetDeadline(time.Now().Add(c.rt.Limits.Header))
+		if err := t.Handshake(); err != nil {
+			c.rt.counts.handshakes.Inc()
+			return
+		}
+		_ = c.nc.SetDeadline(time.Time{})
+		c.nc = t
+	}
+	c.br = bufio.NewReader(c.nc)
+	for c.request() {
+	}
+}
+
+// request serves one request and tells whether another may follow.
+func (c *client) request() bool {
+	c.readWithin(c.rt.Limits.Idle)
+	if _, err := c.br.Peek(1); err != nil {
+		return false
+	}
+	c.busy.Store(true)
+	defer c.busy.Store(false)
+	return c.ex.run(c)
+}
+
+// readWithin lets reads fail after about d (up to a tenth less): setting a deadline each time would cost more.
+func (c *client) readWithin(d time.Duration) { backend.Within(c.nc.SetReadDeadline, &c.readUntil, d) }
+
+// writeWithin is the same for writes.
+func (c *client) writeWithin(d time.Duration) {
+	backend.Within(c.nc.SetWriteDeadline, &c.writeUntil, d)
+}
+
+// interrupt ends a blocked read of the client.
+func (c *client) interrupt() {
+	c.readUntil = time.Time{}
+	_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+}

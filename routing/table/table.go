@@ -1,0 +1,234 @@
+// Package table is the router's memory: which endpoints answer for which host and path.
+//
+// It promises that a lookup takes no lock and allocates nothing, that a change costs the same whatever the size of the
+// table, that a refresh of an unchanged registration is one atomic store (Lease.Refresh), and that an older message
+// never undoes a newer one. It does no I/O and starts nothing: its owner tells it the time.
+// It will not decide which requests may be retried, nor hold connections.
+package table
+
+import (
+	"maps"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"ingot/cf"
+)
+
+// Table holds the routes. The zero value works.
+type Table struct {
+	Stale    time.Duration // a registration not repeated this long is dropped; 0 = 120 s (CF's droplet_stale_threshold)
+	EmptyFor time.Duration // how long a route without endpoints still answers "no endpoints" before it is unknown; 0 = 10 s
+
+	mu     sync.Mutex // held by writers; readers take no lock
+	hosts  [64]index[host, *host]
+	ends   index[Endpoint, *Endpoint]
+	grace  int64 // registrations count as seen at least then, in ns
+	routes atomic.Int64
+}
+
+// host is what one name (or wildcard, whose name begins with a dot) serves.
+type host struct {
+	name string
+	root Pool                    // of the name without a path; there only while known
+	sub  atomic.Pointer[[]*Pool] // context paths, longest first; never changed once published
+}
+
+func (h *host) key() string { return h.name }
+func (h *host) dead() bool  { return !h.root.known.Load() && h.sub.Load() == nil }
+
+// Lease is one registration: an endpoint for all the URIs of one message. It is dead once any of them was taken away
+// or taken over, so that the same message, sent again, is applied again.
+type Lease struct {
+	end   *Endpoint
+	seen  atomic.Int64 // ns since 1970
+	stale int32        // seconds
+	dead  atomic.Bool
+}
+
+// Refresh tells that the same message came again. False: the message must be registered anew.
+func (l *Lease) Refresh(now time.Time) bool {
+	if l.dead.Load() || l.end.replaced.Load() {
+		return false
+	}
+	l.seen.Store(now.UnixNano())
+	return true
+}
+
+// Live tells whether Refresh can still succeed.
+func (l *Lease) Live() bool { return !l.dead.Load() && !l.end.replaced.Load() }
+
+// Register applies a router.register message. It returns nil when the message is older than what the table knows of the
+// endpoint, or names no endpoint.
+func (t *Table) Register(m cf.RouteMessage, now time.Time) *Lease {
+	if m.Host == "" || m.Port <= 0 || m.Port > 65535 {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := t.endpoint(m)
+	if e == nil {
+		return nil
+	}
+	l := &Lease{end: e, stale: 120}
+	if m.StaleSeconds > 0 {
+		l.stale = int32(min(m.StaleSeconds, 1<<30))
+	} else if t.Stale > 0 {
+		l.stale = int32(t.Stale / time.Second)
+	}
+	l.seen.Store(now.UnixNano())
+	for _, uri := range m.URIs {
+		name, path := split(uri)
+		if name == "" {
+			continue
+		}
+		p := t.pool(name, path)
+		p.least.Store(m.Options["loadbalancing"] == "least-connection")
+		p.put(l)
+	}
+	return l
+}
+
+// endpoint finds or makes the endpoint that m speaks of; nil when m is out of date.
+func (t *Table) endpoint(m cf.RouteMessage) *Endpoint {
+	var room [64]byte
+	addr := appendAddr(room[:0], m.Host, m.Port)
+	old := t.ends.get(addr)
+	if old != nil {
+		if m.UpdatedNS != 0 && m.UpdatedNS < old.updated {
+			return nil
+		}
+		if old.same(m) {
+			old.updated = max(old.updated, m.UpdatedNS)
+			return old
+		}
+		if old.Instance != m.InstanceID || old.App != m.App {
+			old.replaced.Store(true) // somebody else lives at this address now: its old routes must not lead here
+		}
+	}
+	// One allocation for all the names.
+	all := string(addr) + m.App + m.InstanceID + m.InstanceIndex
+	cut := func(n int) string { s := all[:n]; all = all[n:]; return s }
+	e := &Endpoint{Addr: cut(len(addr)), App: cut(len(m.App)), Instance: cut(len(m.InstanceID)), Index: cut(len(m.InstanceIndex)),
+		Tags: m.Tags, Weight: int32(min(max(m.Weight, 0), 100)), updated: m.UpdatedNS}
+	t.ends.put(e)
+	return e
+}
+
+func (e *Endpoint) same(m cf.RouteMessage) bool {
+	return !e.replaced.Load() && e.Instance == m.InstanceID && e.App == m.App && e.Index == m.InstanceIndex &&
+		int(e.Weight) == m.Weight && maps.Equal(e.Tags, m.Tags)
+}
+
+func appendAddr(b []byte, host string, port int) []byte {
+	if strings.IndexByte(host, ':') >= 0 {
+		return append(b, net.JoinHostPort(host, strconv.Itoa(port))...)
+	}
+	b = append(b, host...)
+	b = append(b, ':')
+	return strconv.AppendInt(b, int64(port), 10)
+}
+
+// Unregister applies a router.unregister message: the endpoint is taken out of the named URIs, unless it was
+// registered by a newer message.
+func (t *Table) Unregister(m cf.RouteMessage, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	addr := string(appendAddr(nil, m.Host, m.Port))
+	for _, uri := range m.URIs {
+		name, path := split(uri)
+		h := t.shard(name).get([]byte(name))
+		if h == nil {
+			continue
+		}
+		p := h.find(path)
+		if p == nil {
+			continue
+		}
+		p.remove(now, func(l *Lease) bool {
+			return l.end.Addr == addr && (m.InstanceID == "" || l.end.Instance == m.InstanceID) &&
+				(m.UpdatedNS == 0 || m.UpdatedNS >= l.end.updated)
+		})
+	}
+}
+
+// Prune drops registrations that were not repeated in time, and routes that have had no endpoint for EmptyFor.
+func (t *Table) Prune(now time.Time) (dropped int) {
+	emptyFor := t.EmptyFor
+	if emptyFor == 0 {
+		emptyFor = 10 * time.Second
+	}
+	ns, before := now.UnixNano(), now.Add(-emptyFor).Unix()
+	for i := range t.hosts {
+		t.mu.Lock()
+		t.hosts[i].each(func(h *host) {
+			gone := false
+			for _, p := range h.pools() {
+				dropped += p.remove(now, func(l *Lease) bool {
+					return l.end.replaced.Load() || ns-max(l.seen.Load(), t.grace) > int64(l.stale)*int64(time.Second)
+				})
+				if p.Len() == 0 && int64(p.emptied) <= before {
+					gone = true
+				}
+			}
+			if gone {
+				t.sweep(h, before)
+			}
+		})
+		t.mu.Unlock()
+	}
+	return dropped
+}
+
+// Grace counts all registrations as repeated now: after a time in which messages could not arrive.
+func (t *Table) Grace(now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.grace = now.UnixNano()
+}
+
+// Len is the number of routes, those without endpoints included.
+func (t *Table) Len() int { return int(t.routes.Load()) }
+
+func (t *Table) shard(name string) *index[host, *host] { return &t.hosts[hash([]byte(name))>>58] }
+
+// pool finds or makes the pool of a route.
+func (t *Table) pool(name, path string) *Pool {
+	s := t.shard(name)
+	h := s.get([]byte(name))
+	if h == nil {
+		h = &host{name: strings.Clone(name)}
+		defer s.put(h) // with its first pool, so that it is not seen dead
+	} else if p := h.find(path); p != nil {
+		return p
+	}
+	t.routes.Add(1)
+	if path == "" {
+		h.root.known.Store(true)
+		return &h.root
+	}
+	p := &Pool{path: strings.Clone(path)}
+	h.setSub(append(h.subs(), p))
+	return p
+}
+
+// sweep forgets the pools of h that have been empty since before.
+func (t *Table) sweep(h *host, before int64) {
+	gone := func(p *Pool) bool { return p.Len() == 0 && int64(p.emptied) <= before }
+	if h.root.known.Load() && gone(&h.root) {
+		h.root.known.Store(false)
+		t.routes.Add(-1)
+	}
+	var keep []*Pool
+	for _, p := range h.subs() {
+		if gone(p) {
+			t.routes.Add(-1)
+		} else {
+			keep = append(keep, p)
+		}
+	}
+	h.setSub(keep)
+}

@@ -1,0 +1,130 @@
+// Package script runs the txtar scripts of testdata: the official cf against `ingot up`, in a world of their own.
+package script
+
+import (
+	"archive/zip"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"ingot/kit/need"
+	"ingot/test/world"
+)
+
+func TestMain(m *testing.M) {
+	world.Holder()
+	os.Exit(m.Run())
+}
+
+// TestScripts runs all scripts against one Ingot, each in an org of its own ($ORG) with a space s, as the admin.
+func TestScripts(t *testing.T) {
+	need.World(t, "runs ingot, containers and cf")
+	w := world.New(t)
+	w.Up(t)
+	wrap := w.Wrap(t, "cf", "ingot", "curl")
+	cred := w.Credentials(t)
+	binary := buildExample(t, w)
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("PATH", wrap+":"+os.Getenv("PATH"))
+			e.Setenv("HOME", e.WorkDir)
+			e.Setenv("CF_HOME", e.WorkDir)
+			e.Setenv("CF_COLOR", "false")
+			e.Setenv("INGOT_DATA", w.Data)
+			e.Setenv("ROOT", w.Root)
+			e.Setenv("PROXY", w.Proxy)
+			e.Setenv("BINARY", binary)
+			e.Setenv("API", cred.API)
+			e.Setenv("ADMIN", cred.Username)
+			e.Setenv("PASSWORD", cred.Password)
+			e.Setenv("ORG", "org-"+filepath.Base(e.WorkDir))
+			return login(e.WorkDir, wrap, cred.API, cred.Username, cred.Password)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await, "evilzip": evilZip},
+	})
+}
+
+// buildExample builds examples/go-binary, as its user would before the push.
+func buildExample(t *testing.T, w *world.World) string {
+	t.Helper()
+	out := filepath.Join(w.Dir, "example")
+	c := exec.Command("go", "build", "-o", out, ".")
+	c.Dir = filepath.Join(w.Root, "examples", "go-binary")
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("build the example: %v\n%s", err, text)
+	}
+	return out
+}
+
+// login targets the API and logs the admin in, in the script's own CF_HOME, and makes its org and space.
+func login(home, wrap, api, user, password string) error {
+	org := "org-" + filepath.Base(home)
+	for _, args := range [][]string{
+		{"api", api, "--skip-ssl-validation"}, {"auth", user, password}, {"create-org", org}, {"create-space", "s", "-o", org}, {"target", "-o", org, "-s", "s"},
+	} {
+		c := exec.Command(filepath.Join(wrap, "cf"), args...)
+		c.Dir = home
+		c.Env = append(os.Environ(), "CF_HOME="+home, "PWD="+home)
+		if out, err := c.CombinedOutput(); err != nil {
+			return fmt.Errorf("cf %s: %w\n%s", args[0], err, out)
+		}
+	}
+	return nil
+}
+
+// await LIMIT PATTERN PROGRAM ARGS... repeats the program until its output matches.
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: await LIMIT PATTERN PROGRAM ARGS...")
+	}
+	limit, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	pattern, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	var out []byte
+	for {
+		c := exec.CommandContext(ctx, args[2], args[3:]...)
+		c.Path = filepath.Join(filepath.SplitList(ts.Getenv("PATH"))[0], args[2])
+		c.Err = nil
+		c.Dir = ts.MkAbs(".")
+		c.Env = append(os.Environ(), "CF_HOME="+ts.Getenv("CF_HOME"), "CF_COLOR=false", "PWD="+c.Dir)
+		if out, err = c.CombinedOutput(); pattern.Match(out) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			ts.Fatalf("%v: no %q within %s: %v\n%s", args[2:], args[1], limit, err, out)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// evilZip KIND FILE writes an archive that wants out of its folder.
+func evilZip(ts *testscript.TestScript, _ bool, args []string) {
+	h := &zip.FileHeader{Name: map[string]string{"dotdot": "../../etc/evil", "absolute": "/etc/evil", "link": "l"}[args[0]]}
+	if args[0] == "link" {
+		h.SetMode(os.ModeSymlink | 0o777)
+	}
+	f, err := os.Create(ts.MkAbs(args[1]))
+	ts.Check(err)
+	z := zip.NewWriter(f)
+	w, err := z.CreateHeader(h)
+	ts.Check(err)
+	_, err = io.WriteString(w, "/etc/passwd")
+	ts.Check(err)
+	ts.Check(z.Close())
+	ts.Check(f.Close())
+}
