@@ -13,8 +13,8 @@ import (
 	"ingot/kit/need"
 )
 
-// run calls ingot in this process with a data folder of its own.
-func run(t *testing.T, args ...string) (code int, out, errs string) {
+// ingot calls ingot in this process with a data folder of its own.
+func ingot(t *testing.T, args ...string) (code int, out, errs string) {
 	t.Helper()
 	var o, e bytes.Buffer
 	code = Main(args, nil, Stdio{In: strings.NewReader(""), Out: &o, Err: &e})
@@ -46,7 +46,7 @@ func TestBadInput(t *testing.T) {
 		{[]string{"credentials"}, "ingot up"},
 		{[]string{"logs"}, "background"},
 	} {
-		code, out, errs := run(t, append(c.args, "--data", filepath.Join(dir, "data"))...)
+		code, out, errs := ingot(t, append(c.args, "--data", filepath.Join(dir, "data"))...)
 		if code != 1 || out != "" || !strings.Contains(errs, c.want) || strings.Count(errs, "\n") != 1 {
 			t.Errorf("%v: exit %d, out %q, err %q; want exit 1 and one line with %q", c.args, code, out, errs, c.want)
 		}
@@ -82,7 +82,7 @@ func TestHelpHasExamples(t *testing.T) {
 }
 
 func TestVersionJSON(t *testing.T) {
-	code, out, _ := run(t, "version", "--json")
+	code, out, _ := ingot(t, "version", "--json")
 	var v map[string]string
 	if err := json.Unmarshal([]byte(out), &v); code != 0 || err != nil || v["version"] == "" {
 		t.Errorf("exit %d, %v: %s", code, err, out)
@@ -115,7 +115,7 @@ func TestLockNamesTheHolder(t *testing.T) {
 // TestUnit has systemd check the unit that `ingot unit` prints.
 func TestUnit(t *testing.T) {
 	need.World(t, "systemd-analyze")
-	code, out, errs := run(t, "unit", "--data", "/srv/in got/100%")
+	code, out, errs := ingot(t, "unit", "--data", "/srv/in got/100%")
 	if code != 0 {
 		t.Fatal(errs)
 	}
