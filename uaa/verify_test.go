@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -116,7 +117,7 @@ func TestBadTokens(t *testing.T) {
 		for range 2 { // the second time what was remembered must not help
 			id, err := w.Verify(context.Background(), token)
 			var e *cf.Error
-			if !cf.IsKind(err, cf.KindUnauthenticated) || !asError(err, &e) || e.Code != "InvalidAuthToken" || id.UserID != "" || id.Scopes != nil {
+			if !cf.IsKind(err, cf.KindUnauthenticated) || !errors.As(err, &e) || e.Code != "InvalidAuthToken" || id.UserID != "" || id.Scopes != nil {
 				t.Errorf("%s: %+v %v", name, id, err)
 			}
 		}
@@ -126,12 +127,6 @@ func TestBadTokens(t *testing.T) {
 			}
 		}
 	}
-}
-
-func asError(err error, to **cf.Error) bool {
-	e, ok := err.(*cf.Error)
-	*to = e
-	return ok
 }
 
 func flip(sig string) string {

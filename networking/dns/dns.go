@@ -76,7 +76,7 @@ func (s *Server) Start(ctx context.Context) error {
 		s.ask.timeout = 2 * time.Second
 	}
 	for _, u := range s.Upstreams {
-		if !slices.Contains(s.addrs, u) {
+		if !s.ourselves(u) {
 			s.ask.upstreams = append(s.ask.upstreams, u)
 		}
 	}
@@ -91,6 +91,37 @@ func (s *Server) Start(ctx context.Context) error {
 		<-ready
 	}
 	return nil
+}
+
+// ourselves tells whether a question to that address would come back to us.
+func (s *Server) ourselves(upstream string) bool {
+	up, err := netip.ParseAddrPort(upstream)
+	if err != nil {
+		return false
+	}
+	ip := up.Addr().WithZone("").Unmap()
+	for _, addr := range s.addrs {
+		at := netip.MustParseAddrPort(addr)
+		if at.Port() != up.Port() {
+			continue
+		}
+		if own := at.Addr().Unmap(); own == ip || own.IsUnspecified() && local(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// local tells whether the address is one of this machine.
+func local(ip netip.Addr) bool {
+	if ip.IsLoopback() || ip.IsUnspecified() {
+		return true
+	}
+	addrs, err := net.InterfaceAddrs()
+	return err == nil && slices.ContainsFunc(addrs, func(a net.Addr) bool {
+		p, err := netip.ParsePrefix(a.String())
+		return err == nil && p.Addr().Unmap() == ip
+	})
 }
 
 // failed gives back what Start had taken so far.

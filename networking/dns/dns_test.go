@@ -213,6 +213,30 @@ func TestNeverOurselves(t *testing.T) {
 	}
 }
 
+func TestOurselves(t *testing.T) {
+	own := "127.0.0.1"
+	addrs, err := net.InterfaceAddrs()
+	ok(t, err)
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() && !p.Addr().IsLoopback() {
+			own = p.Addr().String()
+		}
+	}
+	for _, c := range []struct {
+		listen, upstream string
+		want             bool
+	}{
+		{"127.0.0.1:53", "127.0.0.1:53", true}, {"127.0.0.1:53", "127.0.0.53:53", false}, {"127.0.0.1:53", "127.0.0.1:5353", false},
+		{"127.0.0.1:53", "[::ffff:127.0.0.1]:53", true}, {"0.0.0.0:53", "127.0.0.53:53", true}, {"[::]:53", own + ":53", true},
+		{"[::]:53", "192.0.2.1:53", false}, {"[::]:53", "[fe80::1%eth0]:53", false}, {"0.0.0.0:53", "not an address", false},
+	} {
+		s := &Server{addrs: []string{c.listen}}
+		if got := s.ourselves(c.upstream); got != c.want {
+			t.Errorf("listening on %s, asking %s: %v", c.listen, c.upstream, got)
+		}
+	}
+}
+
 // TestForwardsAreBounded: with every place taken by a mute upstream, others are told at once, and our names go on.
 func TestForwardsAreBounded(t *testing.T) {
 	hold, entered := make(chan struct{}), make(chan struct{}, 4*maxForwards)

@@ -34,7 +34,7 @@ func torn(text, a, b []byte) bool {
 		return false
 	}
 	for i, c := range text {
-		if !(i < len(a) && a[i] == c) && !(i < len(b) && b[i] == c) {
+		if (i >= len(a) || a[i] != c) && (i >= len(b) || b[i] != c) {
 			return false
 		}
 	}
