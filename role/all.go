@@ -3,6 +3,7 @@ package role
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	natsgo "github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
@@ -155,7 +156,16 @@ func (r *rooms) healthy(ctx context.Context) error {
 }
 
 func (r *rooms) runningInstances(ctx context.Context) (n int) {
-	all, err := r.bbs.Instances(ctx)
+	desired, err := r.bbs.Desired(ctx, "")
+	if err != nil {
+		return 0
+	}
+	var apps []cf.AppID
+	for _, d := range desired {
+		apps = append(apps, d.AppID)
+	}
+	slices.Sort(apps)
+	all, err := r.bbs.Instances(ctx, slices.Compact(apps)...)
 	if err != nil {
 		return 0
 	}
