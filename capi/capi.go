@@ -7,11 +7,18 @@ package capi
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"slices"
 
 	"ingot/capi/admin"
+	"ingot/capi/app"
+	"ingot/capi/build"
+	"ingot/capi/flow"
 	"ingot/capi/org"
+	"ingot/capi/route"
 	"ingot/cf"
+	"ingot/kit/run"
 	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/job"
@@ -25,39 +32,82 @@ type API struct {
 	URL       string // its own address, such as https://api.ingot.test
 	Holder    string // names this process over restarts: its jobs are taken up at once
 	Info      admin.Info
+	Domain    string // the platform's, such as ingot.test; apps live under apps.<domain>
+	Scheduler cf.Scheduler
+	Blobs     cf.Blobs
+	Logs      cf.Logs
+	Gate      *run.Gate // stops a push at its steps; nil in life
 
 	Org   *org.Family   // made by Start
 	Admin *admin.Family // made by Start
 
+	flow   *flow.Flow
 	server *rest.Server
 	jobs   *job.Pool
 }
 
-// Start brings the tables up to date, and starts the jobs that an earlier process left.
+// Start brings the tables up to date, starts the jobs that an earlier process left, and begins to converge.
 func (a *API) Start(ctx context.Context) error {
 	a.Org = &org.Family{DB: a.DB, Directory: a.Directory}
 	a.Admin = &admin.Family{DB: a.DB, Info: a.Info}
-	migrations := []func(context.Context) error{
-		func(ctx context.Context) error { return rest.Migrate(ctx, a.DB) },
-		a.Org.Migrate, a.Admin.Migrate,
+	apps := &app.Family{Logs: a.Logs, Scheduler: a.Scheduler}
+	builds := &build.Family{DB: a.DB, Blobs: a.Blobs, Logs: a.Logs, Gate: a.Gate}
+	routes := &route.Family{DB: a.DB, Domain: a.Domain}
+	a.flow = &flow.Flow{DB: a.DB, Scheduler: a.Scheduler, Blobs: a.Blobs, Logs: a.Logs, Gate: a.Gate, URL: a.URL,
+		Domain: "apps." + a.Domain, App: apps, Build: builds, Route: routes, Org: a.Org, Admin: a.Admin}
+	a.flow.Join()
+	if err := a.migrate(ctx); err != nil {
+		return err
 	}
-	for _, migrate := range migrations {
+	a.jobs = &job.Pool{DB: a.DB, Holder: a.Holder, Kinds: slices.Concat(a.flow.Jobs(), builds.Jobs(), routes.Jobs())}
+	a.server = &rest.Server{DB: a.DB, Tokens: a.Tokens, Jobs: a.jobs, URL: a.URL, Includes: Includes(),
+		Nouns:  slices.Concat(a.Org.Nouns(), a.Admin.Nouns(), apps.Nouns(), builds.Nouns(), routes.Nouns()),
+		Routes: slices.Concat(a.Org.Routes(), a.Admin.Routes(), apps.Routes(), builds.Routes(), routes.Routes(), a.flow.Routes())}
+	if err := a.server.Start(ctx); err != nil {
+		return err
+	}
+	if err := a.jobs.Start(ctx); err != nil {
+		return err
+	}
+	return a.flow.Start(ctx)
+}
+
+func (a *API) migrate(ctx context.Context) error {
+	of := func(migrate func(context.Context, *sql.DB) error) func(context.Context) error {
+		return func(ctx context.Context) error { return migrate(ctx, a.DB) }
+	}
+	for _, migrate := range []func(context.Context) error{
+		of(rest.Migrate), a.Org.Migrate, a.Admin.Migrate, of(app.Migrate), of(build.Migrate), of(route.Migrate),
+	} {
 		if err := migrate(ctx); err != nil {
 			return err
 		}
 	}
-	a.jobs = &job.Pool{DB: a.DB, Holder: a.Holder}
-	a.server = &rest.Server{DB: a.DB, Tokens: a.Tokens, Jobs: a.jobs, URL: a.URL, Includes: Includes()}
-	a.server.Nouns = append(a.Org.Nouns(), a.Admin.Nouns()...)
-	a.server.Routes = append(a.Org.Routes(), a.Admin.Routes()...)
-	if err := a.server.Start(ctx); err != nil {
-		return err
-	}
-	return a.jobs.Start(ctx)
+	return nil
 }
 
-// Stop lets running jobs end until ctx's deadline.
-func (a *API) Stop(ctx context.Context) error { return a.jobs.Stop(ctx) }
+// Stop ends convergence and lets running jobs end until ctx's deadline.
+func (a *API) Stop(ctx context.Context) error {
+	return errors.Join(a.flow.Stop(ctx), a.jobs.Stop(ctx))
+}
+
+// TaskCompleted and InstanceCrashed take the scheduler's outcomes: the API is cf.Outcomes once it was started.
+func (a *API) TaskCompleted(ctx context.Context, t cf.Task) error {
+	if a.flow == nil {
+		return errNotStarted
+	}
+	return a.flow.TaskCompleted(ctx, t)
+}
+
+// InstanceCrashed: see TaskCompleted.
+func (a *API) InstanceCrashed(ctx context.Context, c cf.Crash) error {
+	if a.flow == nil {
+		return errNotStarted
+	}
+	return a.flow.InstanceCrashed(ctx, c)
+}
+
+var errNotStarted = cf.Errorf(cf.KindUnavailable, "", "the API has not started yet")
 
 // Handler serves the API; Start comes first.
 func (a *API) Handler() http.Handler { return a.server.Handler() }
@@ -67,6 +117,9 @@ func Includes() []rest.Include {
 	const (
 		orgOfSpace = "guid IN (SELECT org_guid FROM rest_spaces WHERE guid IN (?))"
 		ofRole     = " FROM rest_roles WHERE guid IN (?))"
+		ofApp      = " FROM app_apps WHERE guid IN (?))"
+		ofRoute    = " FROM route_routes WHERE guid IN (?))"
+		orgOf      = "guid IN (SELECT org_guid FROM rest_spaces WHERE guid IN (SELECT space_guid"
 	)
 	return []rest.Include{
 		{Of: "space", Param: "org", Kind: "organization", Key: "organizations", Where: orgOfSpace},
@@ -75,5 +128,14 @@ func Includes() []rest.Include {
 		{Of: "role", Param: "organization", Kind: "organization", Key: "organizations",
 			Where: "guid IN (SELECT CASE space_guid WHEN '' THEN org_guid END" + ofRole},
 		{Of: "role", Param: "space", Kind: "space", Key: "spaces", Where: "guid IN (SELECT space_guid" + ofRole},
+		{Of: "app", Param: "space", Kind: "space", Key: "spaces", Where: "guid IN (SELECT space_guid" + ofApp},
+		{Of: "app", Param: "org", Kind: "organization", Key: "organizations", Where: orgOf + ofApp + ")"},
+		{Of: "app", Param: "space.organization", Kind: "organization", Key: "organizations", Where: orgOf + ofApp + ")"},
+		{Of: "route", Param: "domain", Kind: "domain", Key: "domains", Where: "guid IN (SELECT domain_guid" + ofRoute},
+		{Of: "route", Param: "space", Kind: "space", Key: "spaces", Where: "guid IN (SELECT space_guid" + ofRoute},
+		{Of: "route", Param: "space.organization", Kind: "organization", Key: "organizations", Where: orgOf + ofRoute + ")"},
+		{Of: "service_route_binding", Param: "route", Kind: "route", Key: "routes",
+			Where: "guid IN (SELECT route_guid FROM route_service_bindings WHERE guid IN (?))"},
+		{Of: "service_route_binding", Param: "service_instance", Kind: "service_instance", Key: "service_instances"}, // nobody has any yet
 	}
 }

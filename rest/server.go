@@ -201,3 +201,9 @@ func open(route Route, err error) error {
 	}
 	return err
 }
+
+// Sees tells whether an identity may see an object: for rooms that act for a token, such as log-cache.
+func (s *Server) Sees(ctx context.Context, who cf.Identity, kind, guid string) (bool, error) {
+	c := &Call{R: new(http.Request).WithContext(ctx), Caller: access.NewCaller(who), s: s}
+	return c.Ref(kind, guid)
+}

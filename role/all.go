@@ -81,7 +81,7 @@ func (r *rooms) members() []run.Member {
 func (r *rooms) connect() {
 	c := r.c
 	r.cache = &logcache.Store{}
-	r.logs = &agent.Agent{Sinks: []agent.Sink{r.cache.Take}, Metrics: r.metrics}
+	r.logs = &agent.Agent{Sinks: []agent.Sink{r.cache}, Metrics: r.metrics}
 	r.uaa = &uaa.Server{KeyFile: c.path("keys", "uaa.json"), URL: "https://" + c.host("uaa"), LoginURL: "https://" + c.host("login")}
 	r.bits = &bits.Bits{Dir: c.path("blobs"), Endpoint: c.api()}
 	r.garden = newGarden(c)

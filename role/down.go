@@ -96,8 +96,17 @@ func uninstallCommand(c *Config) *cobra.Command {
 // sweep cleans up outside the data folder after an Ingot that no longer runs: name resolution, containers, links,
 // rules, cgroups, mounts and sockets.
 func sweep(ctx context.Context, c Config) error {
-	if _, err := os.Stat(c.Data); errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(c.path("garden")); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	return errors.Join(newHost(c).Restore(ctx), newGarden(c).Uninstall(ctx), os.RemoveAll(c.runFolder()))
+	held, err := lock.Folder(c.Data)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = held.Release() }()
+	garden := newGarden(c)
+	if err := garden.Open(ctx); err != nil { // takes up what is there, to remove it
+		return errors.Join(err, newHost(c).Restore(ctx))
+	}
+	return errors.Join(garden.Uninstall(ctx), newHost(c).Restore(ctx))
 }

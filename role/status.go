@@ -87,7 +87,7 @@ func (a *operator) Start(context.Context) error {
 	if err != nil {
 		return listenError(a.Config.Admin, "--admin", err)
 	}
-	if err := os.MkdirAll(a.Config.runFolder(), 0o700); err != nil {
+	if err := os.MkdirAll(a.Config.runFolder(), 0o711); err != nil { // the root of a container passes through
 		return err
 	}
 	if err := os.Remove(a.Config.adminSocket()); err != nil && !errors.Is(err, os.ErrNotExist) { // a killed Ingot's

@@ -80,11 +80,11 @@ func TestBadTokens(t *testing.T) {
 		"empty": "", "spaces": "   ", "not a token": "x", "two parts": "a.b", "dots": "..", "four parts": good + ".x", "word bearer": "bearer " + good,
 		"no signature": parts[0] + "." + parts[1] + ".", "half a signature": good[:len(good)-20],
 		"flipped signature": parts[0] + "." + parts[1] + "." + flip(parts[2]), "other claims": parts[0] + "." + body(jwt.MapClaims{"user_name": "x"}) + "." + parts[2],
-		"other header": b64([]byte(`{"alg":"RS256","typ":"JWT","kid":"x"}`)) + "." + parts[1] + "." + parts[2],
-		"alg none":     sign(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, ours.ID, with(nil)),
-		"alg NONE":     b64([]byte(`{"alg":"NoNe","kid":"`+ours.ID+`"}`)) + "." + parts[1] + ".",
-		"alg missing":  b64([]byte(`{"kid":"`+ours.ID+`"}`)) + "." + parts[1] + "." + parts[2],
-		"alg list":     b64([]byte(`{"alg":["RS256"],"kid":"`+ours.ID+`"}`)) + "." + parts[1] + "." + parts[2],
+		"other header":              b64([]byte(`{"alg":"RS256","typ":"JWT","kid":"x"}`)) + "." + parts[1] + "." + parts[2],
+		"alg none":                  sign(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, ours.ID, with(nil)),
+		"alg NONE":                  b64([]byte(`{"alg":"NoNe","kid":"`+ours.ID+`"}`)) + "." + parts[1] + ".",
+		"alg missing":               b64([]byte(`{"kid":"`+ours.ID+`"}`)) + "." + parts[1] + "." + parts[2],
+		"alg list":                  b64([]byte(`{"alg":["RS256"],"kid":"`+ours.ID+`"}`)) + "." + parts[1] + "." + parts[2],
 		"HS256 with the public key": sign(jwt.SigningMethodHS256, pemText, ours.ID, with(nil)),
 		"HS256 with the kid":        sign(jwt.SigningMethodHS256, []byte(ours.ID), ours.ID, with(nil)),
 		"HS256 with nothing":        sign(jwt.SigningMethodHS256, []byte{}, ours.ID, with(nil)),
@@ -194,7 +194,7 @@ func TestRestartAndRotation(t *testing.T) {
 	if info.Mode().Perm() != 0o600 {
 		t.Errorf("key file mode %v", info.Mode())
 	}
-	if os.Getenv("INGOT_TEST_DB") == "" {
+	if server == "" {
 		second := startIn(t, dir)
 		_, err = second.Verify(context.Background(), r.text("access_token"))
 		ok(t, err)
@@ -347,4 +347,3 @@ func TestSeenIsBounded(t *testing.T) {
 		t.Error("kept too long")
 	}
 }
-

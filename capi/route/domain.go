@@ -152,14 +152,11 @@ func (f *Family) createDomain(c *rest.Call) (*Domain, error) {
 }
 
 func (f *Family) mayCreateDomain(c *rest.Call, d *Domain) error {
-	if !d.Shared() {
-		if seen, err := c.Ref("organization", d.OrgGUID); err != nil {
-			return err
-		} else if !seen {
-			return rest.Unprocessable("Organization with guid '%s' does not exist or you do not have access to it.", d.OrgGUID)
-		}
+	err := mayWriteDomain(c, d.OrgGUID)
+	if cf.IsKind(err, cf.KindNotFound) {
+		return rest.Unprocessable("Organization with guid '%s' does not exist or you do not have access to it.", d.OrgGUID)
 	}
-	if err := mayWriteDomain(c, d.OrgGUID); err != nil {
+	if err != nil {
 		return err
 	}
 	if !d.Shared() && !c.Caller.Admin() {

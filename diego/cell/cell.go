@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"net"
@@ -61,7 +62,7 @@ type Cell struct {
 	mounts   []cf.BindMount // what every container shows
 	room     room.Room
 	host     meter.Host
-	program  []byte // in the place of the embedded one: tests
+	helpers  fs.FS // in the place of the embedded ones: tests
 
 	mu       sync.Mutex
 	open     bool // it takes calls

@@ -5,6 +5,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 
 	"ingot/cf"
@@ -12,14 +13,15 @@ import (
 )
 
 //go:embed all:bin
-var bin embed.FS
+var embedded embed.FS
 
 // helper is the program lifecycle; it is built before ingot is.
 func (c *Cell) helper() ([]byte, error) {
-	if c.program != nil {
-		return c.program, nil
+	var from fs.FS = embedded
+	if c.helpers != nil {
+		from = c.helpers
 	}
-	b, err := bin.ReadFile("bin/lifecycle")
+	b, err := fs.ReadFile(from, "bin/lifecycle")
 	if err != nil {
 		return nil, errors.New("the program lifecycle was not built into ingot; build with make")
 	}

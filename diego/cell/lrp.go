@@ -9,6 +9,7 @@ import (
 	"maps"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -190,21 +191,25 @@ func (l *lrp) streams() cf.Streams { return cf.Streams{Out: l.out, Err: l.err} }
 // watch waits for the first reason to end, and ends the app unless it ended itself.
 func (l *lrp) watch(ctx context.Context) ending {
 	exited := l.c.exit(ctx, l.handle())
-	well, done := context.WithCancel(ctx)
+	well, cancel := context.WithCancel(ctx)
 	sick := make(chan error, 1)
-	go func() { sick <- l.monitor(well) }()
+	var monitor sync.WaitGroup
+	monitor.Go(func() { sick <- l.monitor(well) })
+	done := func() { cancel(); monitor.Wait() }
 	var e ending
 	select {
 	case x := <-exited:
 		done()
-		<-sick
 		return l.exitedWith(ctx, x)
 	case err := <-sick:
-		e = ending{kind: crashed, text: err.Error()}
-		if errors.Is(err, errUnwanted) {
+		switch {
+		case err == nil: // as ctx ended
+			e.kind = left
+		case errors.Is(err, errUnwanted):
 			e.kind = unwanted
+		default:
+			e = ending{kind: crashed, text: err.Error()}
 		}
-		sick <- nil
 	case <-l.asked.Done():
 		e.kind = stopped
 		l.log.Tell(cf.SourceCell, "Cell %s stopping instance %s", l.c.ID, l.handle())
@@ -212,7 +217,6 @@ func (l *lrp) watch(ctx context.Context) ending {
 		e.kind = left
 	}
 	done()
-	<-sick
 	if e.kind == crashed || e.kind == stopped {
 		x := l.c.terminate(ctx, l.handle(), exited)
 		if ctx.Err() != nil {

@@ -59,6 +59,9 @@ func (e *Engine) Create(ctx context.Context, s cf.ContainerSpec) (cf.ContainerIn
 		}
 		return cf.ContainerInfo{}, err
 	}
+	e.mu.Lock()
+	c.made = true
+	e.mu.Unlock()
 	c.mu.Unlock()
 	return c.info(), nil
 }

@@ -29,7 +29,7 @@ func TestProgramRunsAsVcapUnderInit(t *testing.T) {
 	}
 	for _, want := range []string{"uid 2000 gid 2000 host about dir /home/vcap ", "COLOUR=blue", "HOME=/home/vcap", "PATH=/bin ",
 		"NoNewPrivs:\t1", "Seccomp:\t2", "CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "nameserver 10.254.0.1\n",
-		i.Address + " about\n", "file /proc/keys <nil>\n\n", "Max open files            16384                16384"} {
+		i.Address + " about\n", "file /proc/self/oom_score_adj <nil>\n500\n", "file /proc/keys <nil>\n\n", "Max open files            16384                16384"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}

@@ -17,6 +17,7 @@ func (x *exchange) deliver() (clean bool) {
 		x.tunnel()
 		return false
 	}
+	x.keep = x.keep && !x.c.rt.closing.Load()
 	body := x.resp.Response(x.b.Reader, x.req.Method)
 	clean = !x.resp.Close && !body.UntilClose()
 	chunk := false

@@ -60,7 +60,7 @@ func (x *exchange) run(c *client) bool {
 	if err != nil {
 		return x.refuse(err)
 	}
-	x.keep = !x.req.Close && !c.rt.closing.Load()
+	x.keep = !x.req.Close
 	x.body = x.req.Request(c.br)
 	x.serve()
 	x.finish()
@@ -156,12 +156,9 @@ func (x *exchange) choose(tried []*table.Endpoint) (e *table.Endpoint, full bool
 
 // connect takes an idle connection or makes one.
 func (x *exchange) connect(e *table.Endpoint, fresh bool) (*backend.Conn, error) {
-	old := backend.IdleFor
-	if _, whole := x.body.Peek(); !whole || !idempotent(x.req.Method) {
-		old = backend.FreshFor
-	}
 	if !fresh {
-		if b := x.c.rt.conns.Get(e, old); b != nil {
+		_, whole := x.body.Peek()
+		if b := x.c.rt.conns.Get(e, !whole || !idempotent(x.req.Method)); b != nil {
 			return b, nil
 		}
 	}

@@ -158,6 +158,7 @@ func (rt *Router) Stop(ctx context.Context) error {
 	}
 	if rt.feed != nil {
 		errs = append(errs, rt.feed.Stop())
+		rt.feed = nil
 	}
 	rt.drain(ctx)
 	rt.cancel()

@@ -24,6 +24,7 @@ import (
 	"github.com/containerd/containerd/v2/core/leases"
 	runtime "github.com/containerd/containerd/v2/core/runtime/v2"
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/gc"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/timeout"
 	"github.com/containerd/containerd/v2/plugins"
@@ -199,6 +200,26 @@ func connect(ic *plugin.InitContext) (*client.Client, error) {
 			client.WithSnapshotters(sn), client.WithLeasesService(l)))
 }
 
+// Collect frees the disk of removed snapshots now; by itself containerd does so only after a hundred changes.
+func (s *Server) Collect(ctx context.Context) error {
+	for _, p := range s.loaded {
+		if p.Registration.Type != plugins.GCPlugin {
+			continue
+		}
+		i, err := p.Instance()
+		if err != nil {
+			return err
+		}
+		if c, ok := i.(interface {
+			ScheduleAndWait(context.Context) (gc.Stats, error)
+		}); ok {
+			_, err := c.ScheduleAndWait(ctx)
+			return err
+		}
+	}
+	return errors.New("containerd has no garbage collector")
+}
+
 // toSlog passes containerd's log lines on.
 type toSlog struct{ to *slog.Logger }
 
@@ -211,7 +232,7 @@ func (h toSlog) Fire(e *logrus.Entry) error {
 	for k, v := range e.Data {
 		args = append(args, k, fmt.Sprint(v))
 	}
-	level := slog.LevelDebug // what containerd warns of is mostly what we left it to clean up
+	level := slog.LevelDebug                                        // what containerd warns of is mostly what we left it to clean up
 	if e.Level < logrus.WarnLevel && e.Message != "copy shim log" { // that is said at the end of every container
 		level = slog.LevelWarn
 	}

@@ -59,8 +59,8 @@ type shelf struct {
 
 const (
 	maxIdle   = 100                    // connections kept for one instance
-	IdleFor   = 4 * time.Second        // less than the 5 s after which Node closes
-	FreshFor  = time.Second            // a request that cannot be repeated takes no connection that was idle longer
+	idleFor   = 4 * time.Second        // less than the 5 s after which Node closes
+	freshFor  = time.Second            // the same for a request that cannot be sent twice
 	sureFor   = 500 * time.Microsecond // so short that asking whether the connection is alive is not worth it
 	sweepTime = time.Second
 )
@@ -72,8 +72,13 @@ func (p *Pool) shelf(e *table.Endpoint) *shelf {
 	return &p.shards[maphash.Comparable(seed, e)%uint64(len(p.shards))]
 }
 
-// Get takes an idle connection, nil if there is none that is at most old.
-func (p *Pool) Get(e *table.Endpoint, old time.Duration) *Conn {
+// Get takes an idle connection, nil if there is none. A request that cannot be sent twice (once) gets only a connection
+// that was used a moment ago and is alive for sure.
+func (p *Pool) Get(e *table.Endpoint, once bool) *Conn {
+	old, sure := idleFor, sureFor
+	if once {
+		old, sure = freshFor, 0
+	}
 	s := p.shelf(e)
 	for {
 		s.mu.Lock()
@@ -87,7 +92,7 @@ func (p *Pool) Get(e *table.Endpoint, old time.Duration) *Conn {
 		s.idle[e] = list[:len(list)-1]
 		s.mu.Unlock()
 		age := time.Since(c.idle)
-		if age <= old && (age < sureFor || c.alive()) {
+		if age <= old && (age < sure || c.alive()) {
 			c.Reused = true
 			return c
 		}
@@ -119,7 +124,7 @@ func (p *Pool) Sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			p.closeBefore(now.Add(-IdleFor))
+			p.closeBefore(now.Add(-idleFor))
 		}
 	}
 }

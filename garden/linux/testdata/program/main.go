@@ -118,7 +118,7 @@ func about([]string) int {
 	dir, _ := os.Getwd()
 	fmt.Println("uid", os.Getuid(), "gid", os.Getgid(), "host", host, "dir", dir, "pid", os.Getpid())
 	fmt.Println("env", strings.Join(os.Environ(), " "))
-	for _, f := range []string{"/proc/self/status", "/proc/self/uid_map", "/proc/self/limits", "/etc/resolv.conf", "/etc/hosts", "/proc/keys"} {
+	for _, f := range []string{"/proc/self/status", "/proc/self/uid_map", "/proc/self/limits", "/etc/resolv.conf", "/etc/hosts", "/proc/self/oom_score_adj", "/proc/keys"} {
 		b, err := os.ReadFile(f)
 		fmt.Println("file", f, err)
 		fmt.Println(string(b))

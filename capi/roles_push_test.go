@@ -1,0 +1,110 @@
+package capi_test
+
+import (
+	"ingot/capi/app"
+	"ingot/capi/build"
+	"ingot/capi/route"
+	"ingot/rest/resttest"
+	"ingot/rest/row"
+)
+
+// fresh makes one object of each kind of a push, all with that guid, in the world's space.
+func fresh(a *resttest.API, world, guid string) {
+	space := world + "-space"
+	base := func() row.Labelled { return row.Labelled{Row: base(guid)} }
+	ap := &app.App{Labelled: base(), Name: guid, NameKey: guid, SpaceGUID: space, State: app.Stopped, Lifecycle: app.Buildpack, Stack: "cflinuxfs4", Droplet: guid + "-droplet"}
+	web := &app.Process{Labelled: base(), AppGUID: guid, SpaceGUID: space, Type: "web", Version: "v", User: "vcap", Instances: 1, MemoryMB: 64, DiskMB: 64,
+		LogRate: -1, HealthType: "port", ReadinessType: "process"}
+	pack := &build.Package{Labelled: base(), AppGUID: guid, SpaceGUID: space, Type: "bits", State: build.Ready, Blob: "packages/" + guid}
+	b := &build.Build{Labelled: base(), AppGUID: guid, SpaceGUID: space, PackageGUID: guid, State: build.Staged, Lifecycle: app.Buildpack, Stack: "cflinuxfs4"}
+	current := &build.Droplet{Labelled: base(), AppGUID: guid, SpaceGUID: space, PackageGUID: guid, State: build.Staged, Blob: "droplets/" + guid, Stack: "cflinuxfs4"}
+	current.ProcessTypes.V = map[string]string{"web": "secret command"}
+	other := *current
+	current.GUID = guid + "-droplet"
+	d := &route.Domain{Labelled: base(), Name: guid + ".example.com", OrgGUID: world}
+	r := &route.Route{Labelled: base(), Host: guid, HostKey: guid, DomainGUID: guid, DomainName: d.Name, SpaceGUID: space}
+	to := &route.Destination{Row: base().Row, RouteGUID: guid, AppGUID: guid, Process: "web", Port: 8080, Protocol: "http1"}
+	a.Insert(ap, web, pack, b, current, &other, d, r, to)
+}
+
+const newApp = `{"name":"n{x}","relationships":{"space":{"data":{"guid":"{space}"}}}}`
+
+// pushCalls are the requests of a push, for TestRoles.
+var pushCalls = []call{
+	{line: "GET /v3/apps"},
+	{line: "POST /v3/apps", body: newApp},
+	{line: "GET /v3/apps/{x}", make: fresh},
+	{line: "PATCH /v3/apps/{x}", body: `{"metadata":{"labels":{"a":"b"}}}`, make: fresh},
+	{line: "DELETE /v3/apps/{x}", make: fresh},
+	{line: "GET /v3/apps/{x}/environment_variables", make: fresh},
+	{line: "PATCH /v3/apps/{x}/environment_variables", body: `{"var":{"A":"b"}}`, make: fresh},
+	{line: "GET /v3/apps/{x}/env", make: fresh},
+	{line: "GET /v3/apps/{x}/manifest", make: fresh},
+	{line: "GET /v3/apps/{x}/permissions", make: fresh},
+	{line: "GET /v3/apps/{x}/features", make: fresh},
+	{line: "GET /v3/apps/{x}/features/ssh", make: fresh},
+	{line: "PATCH /v3/apps/{x}/features/ssh", body: `{"enabled":true}`, make: fresh, conditional: []string{"Space Supporter"}}, // only revisions
+	{line: "PATCH /v3/apps/{x}/features/revisions", body: `{"enabled":true}`, make: fresh},
+	{line: "GET /v3/apps/{x}/ssh_enabled", make: fresh},
+	{line: "POST /v3/apps/{x}/actions/start", make: fresh},
+	{line: "POST /v3/apps/{x}/actions/stop", make: fresh},
+	{line: "POST /v3/apps/{x}/actions/restart", make: fresh},
+	{line: "POST /v3/apps/{x}/actions/clear_buildpack_cache", make: fresh},
+	{line: "GET /v3/apps/{x}/droplets/current", make: fresh},
+	{line: "GET /v3/apps/{x}/relationships/current_droplet", make: fresh},
+	{line: "PATCH /v3/apps/{x}/relationships/current_droplet", body: `{"data":{"guid":"{x}"}}`, make: fresh},
+	{line: "GET /v3/apps/{x}/builds", make: fresh},
+	{line: "GET /v3/apps/{x}/packages", make: fresh},
+	{line: "GET /v3/apps/{x}/droplets", make: fresh},
+	{line: "GET /v3/apps/{x}/processes", make: fresh},
+	{line: "GET /v3/apps/{x}/routes", make: fresh},
+	{line: "GET /v3/apps/{x}/processes/web", make: fresh},
+	{line: "GET /v3/apps/{x}/processes/web/stats", make: fresh},
+	{line: "POST /v3/apps/{x}/processes/web/actions/scale", body: `{"instances":1}`, make: fresh},
+	{line: "DELETE /v3/apps/{x}/processes/web/instances/0", make: fresh},
+	{line: "GET /v3/processes"},
+	{line: "GET /v3/processes/{x}", make: fresh},
+	{line: "GET /v3/processes/{x}/stats", make: fresh},
+	{line: "GET /v3/processes/{x}/process_instances", make: fresh},
+	{line: "PATCH /v3/processes/{x}", body: `{"command":"x"}`, make: fresh},
+	{line: "POST /v3/processes/{x}/actions/scale", body: `{"instances":1}`, make: fresh},
+	{line: "DELETE /v3/processes/{x}/instances/0", make: fresh},
+	{line: "GET /v3/packages"},
+	{line: "GET /v3/packages/{x}", make: fresh},
+	{line: "POST /v3/packages", body: `{"type":"bits","relationships":{"app":{"data":{"guid":"{x}"}}}}`, make: fresh},
+	{line: "PATCH /v3/packages/{x}", body: `{"metadata":{"labels":{"a":"b"}}}`, make: fresh},
+	{line: "GET /v3/packages/{x}/download", make: fresh},
+	{line: "GET /v3/packages/{x}/droplets", make: fresh},
+	{line: "DELETE /v3/packages/{x}", make: fresh},
+	{line: "GET /v3/builds"},
+	{line: "GET /v3/builds/{x}", make: fresh},
+	{line: "POST /v3/builds", body: `{"package":{"guid":"{x}"}}`, make: fresh},
+	{line: "PATCH /v3/builds/{x}", body: `{"metadata":{"labels":{"a":"b"}}}`, make: fresh},
+	{line: "GET /v3/droplets"},
+	{line: "GET /v3/droplets/{x}", make: fresh},
+	{line: "GET /v3/droplets/{x}/download", make: fresh},
+	{line: "PATCH /v3/droplets/{x}", body: `{"metadata":{"labels":{"a":"b"}}}`, make: fresh},
+	{line: "DELETE /v3/droplets/{x}", make: fresh},
+	{line: "GET /v3/domains"},
+	{line: "GET /v3/domains/{x}", make: fresh, conditional: []string{"Org Billing Manager"}}, // only shared domains
+	{line: "POST /v3/domains", body: `{"name":"n{x}.example.com","relationships":{"organization":{"data":{"guid":"{org}"}}}}`},
+	{line: "POST /v3/domains", body: `{"name":"n{x}.example.com"}`, conditional: []string{"Org Manager"}}, // only private ones
+	{line: "PATCH /v3/domains/{x}", body: `{"metadata":{"labels":{"a":"b"}}}`, make: fresh},
+	{line: "DELETE /v3/domains/{x}", make: fresh},
+	{line: "GET /v3/domains/{x}/route_reservations", make: fresh, conditional: []string{"Org Billing Manager"}},
+	{line: "GET /v3/organizations/{org}/domains", orgUser: true},
+	{line: "GET /v3/organizations/{org}/domains/default", orgUser: true},
+	{line: "GET /v3/routes"},
+	{line: "GET /v3/routes/{x}", make: fresh},
+	{line: "POST /v3/routes", make: fresh,
+		body: `{"host":"n{x}","relationships":{"space":{"data":{"guid":"{space}"}},"domain":{"data":{"guid":"{x}"}}}}`},
+	{line: "PATCH /v3/routes/{x}", body: `{"metadata":{"labels":{"a":"b"}}}`, make: fresh},
+	{line: "DELETE /v3/routes/{x}", make: fresh},
+	{line: "GET /v3/routes/{x}/destinations", make: fresh},
+	{line: "POST /v3/routes/{x}/destinations", body: `{"destinations":[{"app":{"guid":"{x}"}}]}`, make: fresh},
+	{line: "PATCH /v3/routes/{x}/destinations", body: `{"destinations":[]}`, make: fresh},
+	{line: "PATCH /v3/routes/{x}/destinations/{x}", body: `{"protocol":"http2"}`, make: fresh},
+	{line: "DELETE /v3/routes/{x}/destinations/{x}", make: fresh},
+	{line: "DELETE /v3/spaces/{space}/routes?unmapped=true"},
+	{line: "GET /v3/deployments"},
+}
