@@ -71,9 +71,11 @@ func (x *exchange) run(c *client) bool {
 func (x *exchange) serve() {
 	switch {
 	case x.req.Method == "CONNECT":
+		x.keep = false
 		x.fail(405, "", "CONNECT is not supported.")
 		return
 	case x.req.Host == "":
+		x.keep = false
 		x.fail(400, "empty_host", "Request had empty Host header")
 		return
 	}
