@@ -28,30 +28,37 @@ func (c *Cell) helper() ([]byte, error) {
 	return b, nil
 }
 
-// layer makes sure that the droplet is unpacked on the stack; many instances of a droplet fetch it once.
+// layer makes sure that the droplet is unpacked on the stack; many instances of a droplet fetch it once. Where ctx ends,
+// the fetching goes on for the others; Stop waits for it.
 func (c *Cell) layer(ctx context.Context, stack, droplet string) ([]cf.Layer, error) {
 	if droplet == "" {
 		return nil, nil
 	}
 	l := cf.Layer{Digest: path.Base(droplet), Prefix: env.Home[1:]}
-	got := c.layers.DoChan(stack+" "+l.Digest, func() (any, error) {
-		if has, err := c.Containers.HasLayer(c.ctx, stack, l); err != nil || has {
-			return nil, err
-		}
-		r, _, err := c.Blobs.Open(c.ctx, droplet)
-		if err != nil {
-			return nil, err
-		}
-		defer func() { _ = r.Close() }()
-		return nil, c.Containers.AddLayer(c.ctx, stack, l, r)
+	fetched := make(chan error, 1)
+	c.work.Go(func() {
+		_, err, _ := c.layers.Do(stack+" "+l.Digest, func() (any, error) { return nil, c.addLayer(c.ctx, stack, droplet, l) })
+		fetched <- err
 	})
 	select {
-	case g := <-got:
-		if g.Err != nil {
-			return nil, fmt.Errorf("droplet %s: %w", droplet, g.Err)
+	case err := <-fetched:
+		if err != nil {
+			return nil, fmt.Errorf("droplet %s: %w", droplet, err)
 		}
 		return []cf.Layer{l}, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+func (c *Cell) addLayer(ctx context.Context, stack, droplet string, l cf.Layer) error {
+	if has, err := c.Containers.HasLayer(ctx, stack, l); err != nil || has {
+		return err
+	}
+	r, _, err := c.Blobs.Open(ctx, droplet)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = r.Close() }()
+	return c.Containers.AddLayer(ctx, stack, l, r)
 }

@@ -107,7 +107,7 @@ func (k *task) fetch(ctx context.Context, folder string) (mounts []cf.BindMount,
 	}
 	for i, b := range s.Buildpacks {
 		all.Go(func() error {
-			at, f, err := k.c.packs.Get(ctx, b)
+			at, f, err := k.c.packs.Get(k.c.ctx, b)
 			frees[i], packs[i] = f, cf.BindMount{Source: at, Target: path.Join(packsAt, strconv.Itoa(i))}
 			if err == nil {
 				k.log.Tell(k.cf.SourceType, "Downloaded %s", b.Name)

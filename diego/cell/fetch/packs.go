@@ -55,8 +55,8 @@ func (p *Packs) Tidy() error {
 }
 
 // Get returns the folder of a buildpack and a function that says it is no longer looked at. Those who ask at once share
-// one unpacking, which goes on when one of them goes away.
-func (p *Packs) Get(ctx context.Context, b cf.BuildpackRef) (string, func(), error) {
+// one unpacking, which ends early with life only: all of them wait for it.
+func (p *Packs) Get(life context.Context, b cf.BuildpackRef) (string, func(), error) {
 	d := b.Digest
 	if d == "" {
 		d = path.Base(b.Blob)
@@ -67,15 +67,7 @@ func (p *Packs) Get(ctx context.Context, b cf.BuildpackRef) (string, func(), err
 	p.hold(d, 1)
 	free := sync.OnceFunc(func() { p.hold(d, -1) })
 	name := filepath.Join(p.Folder, d)
-	got := p.flight.DoChan(d, func() (any, error) { return nil, p.unpack(context.WithoutCancel(ctx), b, d, name) })
-	var err error
-	select {
-	case g := <-got:
-		err = g.Err
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	if err != nil {
+	if _, err, _ := p.flight.Do(d, func() (any, error) { return nil, p.unpack(life, b, d, name) }); err != nil {
 		free()
 		return "", nil, fmt.Errorf("buildpack %s: %w", b.Name, err)
 	}
