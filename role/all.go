@@ -97,7 +97,7 @@ func (r *rooms) connect() {
 		},
 	}
 	r.cell = &cell.Cell{
-		ID: "cell-0", Zone: "z1", Address: hostAddress(), Data: c.path("cell"), Limit: cf.Resources{MemoryMB: c.Memory, DiskMB: c.Disk},
+		ID: "cell-0", Zone: "z1", Address: r.garden.HostAddress.String(), Data: c.path("cell"), Limit: cf.Resources{MemoryMB: c.Memory, DiskMB: c.Disk},
 		Containers: r.garden, Board: r.bbs, Blobs: r.bits, Logs: r.logs,
 	}
 	r.bbs.Cells, r.bbs.Outcomes = r.cell, r.capi

@@ -36,7 +36,9 @@ func (r *rooms) probePorts(context.Context) error {
 }
 
 func (r *rooms) loadCA(context.Context) (err error) {
-	r.ca, err = mtls.LoadCA(r.c.path("ca"), "Ingot CA "+r.c.Domain)
+	if r.ca, err = mtls.LoadCA(r.c.path("ca"), "Ingot CA "+r.c.Domain); err == nil {
+		r.cell.CA = r.ca.PEM
+	}
 	return err
 }
 
@@ -104,7 +106,7 @@ func (r *rooms) secret(name string) (string, error) {
 
 // newGarden is the container engine of this data folder, also for commands that clean up after a dead Ingot.
 func newGarden(c Config) *linux.Engine {
-	return &linux.Engine{Data: c.path("garden"), Network: netip.MustParsePrefix(c.Network)}
+	return &linux.Engine{Data: c.path("garden"), Network: netip.MustParsePrefix(c.Network), HostAddress: c.hostAddress()}
 }
 
 func (r *rooms) stopGarden(ctx context.Context) error {
@@ -135,7 +137,7 @@ func (r *rooms) gateway() netip.Addr {
 
 // addresses are all that we listen on.
 func (r *rooms) addresses() []string {
-	return append([]string{"127.0.0.1", r.gateway().String()}, r.c.Listen...)
+	return append([]string{"127.0.0.1", r.c.gateway().String()}, r.c.Listen...)
 }
 
 func (r *rooms) startNATS(context.Context) (err error) {

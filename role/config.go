@@ -89,3 +89,29 @@ func (c Config) apps() string { return "apps." + c.Domain }
 func (c Config) host(name string) string { return name + "." + c.Domain }
 
 func (c Config) api() string { return "https://" + c.host("api") }
+
+// gateway is the address by which containers reach this host: the first of their network.
+func (c Config) gateway() netip.Addr { return netip.MustParsePrefix(c.Network).Masked().Addr().Next() }
+
+// hostAddress is where apps' host ports are offered, and what apps see as CF_INSTANCE_IP: the machine's own address where
+// --listen lets others in, else the gateway.
+func (c Config) hostAddress() netip.Addr {
+	if len(c.Listen) == 0 {
+		return c.gateway()
+	}
+	return outwards(c.Listen[0])
+}
+
+// outwards is the address by which others reach a listener: for 0.0.0.0 the machine's own, the one that leads out.
+func outwards(listen string) netip.Addr {
+	a := netip.MustParseAddr(listen)
+	if !a.IsUnspecified() {
+		return a
+	}
+	c, err := net.Dial("udp4", "192.0.2.1:9") // sends nothing: it only asks the routing table
+	if err != nil {
+		return netip.MustParseAddr("127.0.0.1")
+	}
+	defer func() { _ = c.Close() }()
+	return c.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
+}

@@ -3,7 +3,6 @@ package role
 import (
 	"context"
 	"net"
-	"net/netip"
 
 	"ingot/networking/dns"
 )
@@ -16,16 +15,7 @@ func (r *rooms) startNames(ctx context.Context) error {
 	}
 	r.names = &dns.Server{Domain: r.c.Domain, Upstreams: upstreams}
 	for _, a := range r.addresses() {
-		answer, err := netip.ParseAddr(a)
-		if err != nil {
-			return err
-		}
-		if answer.IsUnspecified() { // 0.0.0.0: who comes from outside is told the machine's own address
-			if answer, err = netip.ParseAddr(hostAddress()); err != nil {
-				return err
-			}
-		}
-		r.names.Listeners = append(r.names.Listeners, dns.Listener{Address: net.JoinHostPort(a, "53"), Answer: answer})
+		r.names.Listeners = append(r.names.Listeners, dns.Listener{Address: net.JoinHostPort(a, "53"), Answer: outwards(a)})
 	}
 	return r.names.Start(ctx)
 }

@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"os"
 	"sync/atomic"
 	"time"
@@ -130,15 +128,4 @@ func writeSecret(path string, b []byte) error {
 		return err
 	}
 	return os.Rename(path+".new", path)
-}
-
-// hostAddress is the machine's own address, as apps see it in CF_INSTANCE_IP: the one that leads out, or loopback.
-func hostAddress() string {
-	c, err := net.Dial("udp4", "192.0.2.1:9") // sends nothing: it only asks the routing table
-	if err != nil {
-		slog.Warn("no route out of this machine: apps see 127.0.0.1 as their host", "error", err)
-		return "127.0.0.1"
-	}
-	defer func() { _ = c.Close() }()
-	return c.LocalAddr().(*net.UDPAddr).IP.String()
 }
