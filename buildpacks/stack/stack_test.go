@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"ingot/kit/lock"
 )
 
 func write(t *testing.T, dir, name, text string) {
