@@ -20,6 +20,7 @@ build: packages helpers bin/cf
 helpers:
 	tools/build.sh
 	CGO_ENABLED=0 go build $(GOFLAGS_STATIC) -o diego/cell/bin/lifecycle ./diego/lifecycle
+	CGO_ENABLED=0 go build $(GOFLAGS_STATIC) -o buildpacks/bin/buildpack ./buildpacks/buildpack
 
 bin/cf: tools/cf/go.mod tools/cf/go.sum
 	cd tools/cf && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X code.cloudfoundry.org/cli/v8/version.binaryVersion=8.18.0" \

@@ -75,10 +75,10 @@ func (r *Resource[T]) filter(c *Call, sel *bun.SelectQuery, p param, bad *faults
 		return sel.Where(where, values[0]), nil
 	case f.Null != "" && slices.Contains(values, ""):
 		return sel.WhereGroup(" AND ", func(q *bun.SelectQuery) *bun.SelectQuery {
-			return q.Where(where, bun.In(values)).WhereOr(f.Null)
+			return q.Where(where, bun.List(values)).WhereOr(f.Null)
 		}), nil
 	}
-	return sel.Where(where, bun.In(values)), nil
+	return sel.Where(where, bun.List(values)), nil
 }
 
 // OneOf makes a Check that allows only these values.

@@ -115,7 +115,7 @@ func selectLabels(sel *bun.SelectQuery, text string, bad *faultsOf) *bun.SelectQ
 		args := []any{prefix, name}
 		if op == "in" || op == "notin" {
 			sub += " AND value IN (?)"
-			args = append(args, bun.In(values))
+			args = append(args, bun.List(values))
 		}
 		not := ""
 		if op == "notin" || op == "not_exists" {

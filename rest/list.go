@@ -123,7 +123,7 @@ func (r *Resource[T]) parseList(c *Call, sel *bun.SelectQuery) (*query, *bun.Sel
 		case "created_ats", "updated_ats":
 			sel = r.times(sel, p, &bad)
 		case "guids":
-			sel = sel.Where("guid IN (?)", bun.In(p.list()))
+			sel = sel.Where("guid IN (?)", bun.List(p.list()))
 		case "label_selector":
 			sel = selectLabels(sel, p.text, &bad)
 		default:

@@ -173,7 +173,7 @@ func (r *Resource[T]) delete(c *Call) error {
 	var j *job.Job
 	err = c.Write(func(ctx context.Context, tx bun.Tx) (err error) {
 		if j, err = job.Pending(ctx, tx, r.operation(), guid); j == nil && err == nil {
-			j, err = job.Enqueue(ctx, tx, r.operation(), r.Kind, guid, nil)
+			j, err = job.Enqueue(ctx, tx, job.Work{Operation: r.operation(), Kind: r.Kind, GUID: guid})
 		}
 		return err
 	})

@@ -9,12 +9,14 @@ package rest
 import (
 	"context"
 	"embed"
+	"errors"
 	"io/fs"
 	"log/slog"
 	"net/http"
 	"path"
 	"runtime/debug"
 	"strings"
+	"unicode/utf8"
 
 	"ingot/cf"
 	"ingot/kit/sql"
@@ -118,13 +120,19 @@ const maxBody = 4 << 20
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	defer func() {
-		if p := recover(); p != nil && p != http.ErrAbortHandler {
-			slog.Error("panic in a request", "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
-			WriteError(w, r, &cf.Error{})
-		} else if p != nil {
+		p := recover()
+		if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 			panic(p)
 		}
+		if p != nil {
+			slog.Error("panic in a request", "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+			WriteError(w, r, &cf.Error{})
+		}
 	}()
+	if !utf8.ValidString(r.URL.Path) || strings.ContainsRune(r.URL.Path, 0) {
+		WriteError(w, r, &cf.Error{Kind: cf.KindInvalid, Code: "InvalidRequest"})
+		return
+	}
 	if p := path.Clean("/" + r.URL.Path); p != r.URL.Path { // Cloud Controller takes /v3/apps/ for /v3/apps
 		r.URL.Path, r.URL.RawPath = p, ""
 	}
@@ -192,4 +200,10 @@ func open(route Route, err error) error {
 		return nil
 	}
 	return err
+}
+
+// Sees tells whether an identity may see an object: for rooms that act for a token, such as log-cache.
+func (s *Server) Sees(ctx context.Context, who cf.Identity, kind, guid string) (bool, error) {
+	c := &Call{R: new(http.Request).WithContext(ctx), Caller: access.NewCaller(who), s: s}
+	return c.Ref(kind, guid)
 }

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"ingot/cf"
 	"ingot/kit/sql"
 	"ingot/uaa/key"
 )
@@ -52,12 +53,33 @@ func start(t testing.TB) *world {
 	return startIn(t, dir)
 }
 
-// startIn starts on the folder's store, or on the database of $INGOT_TEST_DB, which is emptied.
+// server is a database server for these tests (postgres://user@host:port/, mysql://...); empty: SQLite.
+var server = os.Getenv("INGOT_TEST_DATABASE")
+
+// onServer makes a database of its own on the server.
+func onServer(t testing.TB) string {
+	t.Helper()
+	u, err := url.Parse(server)
+	ok(t, err)
+	u.Path = "/ingot_" + strings.ReplaceAll(cf.NewGUID(), "-", "")
+	admin, err := sql.Open(context.Background(), server)
+	ok(t, err)
+	_, err = admin.Read().Exec("CREATE DATABASE " + u.Path[1:])
+	ok(t, err)
+	t.Cleanup(func() {
+		_, err := admin.Read().Exec("DROP DATABASE " + u.Path[1:])
+		ok(t, err)
+		ok(t, admin.Close())
+	})
+	return u.String()
+}
+
+// startIn starts on the folder's store.
 func startIn(t testing.TB, dir string) *world {
 	t.Helper()
 	dsn := filepath.Join(dir, "uaa.db")
-	if d := os.Getenv("INGOT_TEST_DB"); d != "" {
-		dsn = d
+	if server != "" {
+		dsn = onServer(t)
 	}
 	db, err := sql.Open(context.Background(), dsn)
 	ok(t, err)
@@ -66,13 +88,6 @@ func startIn(t testing.TB, dir string) *world {
 	w.Server = &Server{DB: db, KeyFile: filepath.Join(dir, "keys.json"), URL: "https://uaa.ingot.test", LoginURL: "https://login.ingot.test",
 		Now: func() time.Time { return w.base.Add(time.Duration(w.ahead.Load()) * time.Second) }}
 	ok(t, w.Start(context.Background()))
-	if os.Getenv("INGOT_TEST_DB") != "" {
-		for _, table := range []string{"users", "members", "clients", "chains", "refresh_tokens", "attempts", "revoked"} {
-			_, err := db.Read().Exec("DELETE FROM uaa_" + table)
-			ok(t, err)
-		}
-		ok(t, w.EnsureClient(context.Background(), cfClient))
-	}
 	ok(t, w.EnsureAdmin(context.Background(), "admin", adminPassword))
 	w.http = httptest.NewServer(w.Handler())
 	t.Cleanup(w.http.Close)

@@ -123,7 +123,7 @@ func (s *Server) getUser(w http.ResponseWriter, r *http.Request) error {
 	}
 	id := cf.UserID(r.PathValue("id"))
 	if c.UserID != id {
-		if c, err = s.bearer(r, "scim.read", "uaa.admin"); err != nil {
+		if _, err := s.bearer(r, "scim.read", "uaa.admin"); err != nil {
 			return err
 		}
 	}

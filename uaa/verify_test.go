@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -80,11 +81,11 @@ func TestBadTokens(t *testing.T) {
 		"empty": "", "spaces": "   ", "not a token": "x", "two parts": "a.b", "dots": "..", "four parts": good + ".x", "word bearer": "bearer " + good,
 		"no signature": parts[0] + "." + parts[1] + ".", "half a signature": good[:len(good)-20],
 		"flipped signature": parts[0] + "." + parts[1] + "." + flip(parts[2]), "other claims": parts[0] + "." + body(jwt.MapClaims{"user_name": "x"}) + "." + parts[2],
-		"other header": b64([]byte(`{"alg":"RS256","typ":"JWT","kid":"x"}`)) + "." + parts[1] + "." + parts[2],
-		"alg none":     sign(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, ours.ID, with(nil)),
-		"alg NONE":     b64([]byte(`{"alg":"NoNe","kid":"`+ours.ID+`"}`)) + "." + parts[1] + ".",
-		"alg missing":  b64([]byte(`{"kid":"`+ours.ID+`"}`)) + "." + parts[1] + "." + parts[2],
-		"alg list":     b64([]byte(`{"alg":["RS256"],"kid":"`+ours.ID+`"}`)) + "." + parts[1] + "." + parts[2],
+		"other header":              b64([]byte(`{"alg":"RS256","typ":"JWT","kid":"x"}`)) + "." + parts[1] + "." + parts[2],
+		"alg none":                  sign(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, ours.ID, with(nil)),
+		"alg NONE":                  b64([]byte(`{"alg":"NoNe","kid":"`+ours.ID+`"}`)) + "." + parts[1] + ".",
+		"alg missing":               b64([]byte(`{"kid":"`+ours.ID+`"}`)) + "." + parts[1] + "." + parts[2],
+		"alg list":                  b64([]byte(`{"alg":["RS256"],"kid":"`+ours.ID+`"}`)) + "." + parts[1] + "." + parts[2],
 		"HS256 with the public key": sign(jwt.SigningMethodHS256, pemText, ours.ID, with(nil)),
 		"HS256 with the kid":        sign(jwt.SigningMethodHS256, []byte(ours.ID), ours.ID, with(nil)),
 		"HS256 with nothing":        sign(jwt.SigningMethodHS256, []byte{}, ours.ID, with(nil)),
@@ -116,7 +117,7 @@ func TestBadTokens(t *testing.T) {
 		for range 2 { // the second time what was remembered must not help
 			id, err := w.Verify(context.Background(), token)
 			var e *cf.Error
-			if !cf.IsKind(err, cf.KindUnauthenticated) || !asError(err, &e) || e.Code != "InvalidAuthToken" || id.UserID != "" || id.Scopes != nil {
+			if !cf.IsKind(err, cf.KindUnauthenticated) || !errors.As(err, &e) || e.Code != "InvalidAuthToken" || id.UserID != "" || id.Scopes != nil {
 				t.Errorf("%s: %+v %v", name, id, err)
 			}
 		}
@@ -126,12 +127,6 @@ func TestBadTokens(t *testing.T) {
 			}
 		}
 	}
-}
-
-func asError(err error, to **cf.Error) bool {
-	e, ok := err.(*cf.Error)
-	*to = e
-	return ok
 }
 
 func flip(sig string) string {
@@ -194,7 +189,7 @@ func TestRestartAndRotation(t *testing.T) {
 	if info.Mode().Perm() != 0o600 {
 		t.Errorf("key file mode %v", info.Mode())
 	}
-	if os.Getenv("INGOT_TEST_DB") == "" {
+	if server == "" {
 		second := startIn(t, dir)
 		_, err = second.Verify(context.Background(), r.text("access_token"))
 		ok(t, err)
@@ -347,4 +342,3 @@ func TestSeenIsBounded(t *testing.T) {
 		t.Error("kept too long")
 	}
 }
-

@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"ingot/kit/lock"
 )
 
 func write(t *testing.T, dir, name, text string) {
@@ -227,7 +229,7 @@ func TestBuildNamesWhatIsMissing(t *testing.T) {
 		t.Errorf("got %v, want %q", err, want)
 	}
 	left, err := filepath.Glob(filepath.Join(cache, "stack", "*"))
-	if err != nil || len(left) != 1 || filepath.Base(left[0]) != "LOCK" {
+	if err != nil || len(left) != 1 || filepath.Base(left[0]) != lock.Name {
 		t.Errorf("left %v", left)
 	}
 }

@@ -45,12 +45,12 @@ func (f *Family) Migrate(ctx context.Context) error {
 	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
 		s := &Stack{Name: DefaultStack, State: stackActive, Default: true}
 		s.Description = "Cloud Foundry Linux-based filesystem"
-		if err := ensure(ctx, tx, (*Stack)(nil), s, "is_default = ?", true); err != nil {
+		if err := ensure(ctx, tx.NewSelect().Model((*Stack)(nil)).Where("is_default = ?", true), tx, s); err != nil {
 			return fmt.Errorf("default stack: %w", err)
 		}
 		for _, name := range envGroups {
 			g := &envGroup{Row: row.Row{GUID: name}}
-			if err := ensure(ctx, tx, (*envGroup)(nil), g, "guid = ?", name); err != nil {
+			if err := ensure(ctx, tx.NewSelect().Model((*envGroup)(nil)).Where("guid = ?", name), tx, g); err != nil {
 				return fmt.Errorf("environment variable group %s: %w", name, err)
 			}
 		}
@@ -58,9 +58,9 @@ func (f *Family) Migrate(ctx context.Context) error {
 	})
 }
 
-// ensure inserts the row unless one meets the condition.
-func ensure(ctx context.Context, tx bun.Tx, model any, n row.Noun, where string, args ...any) error {
-	ok, err := tx.NewSelect().Model(model).Where(where, args...).Exists(ctx)
+// ensure inserts the row unless there is one.
+func ensure(ctx context.Context, one *bun.SelectQuery, tx bun.Tx, n row.Noun) error {
+	ok, err := one.Exists(ctx)
 	if err != nil || ok {
 		return err
 	}

@@ -259,7 +259,7 @@ func release(ctx context.Context, tx bun.Tx, blobs ...string) error {
 			}
 			continue
 		}
-		if _, err := job.Enqueue(ctx, tx, "blob.delete", "blob", key, nil); err != nil {
+		if _, err := job.Enqueue(ctx, tx, job.Work{Operation: "blob.delete", Kind: "blob", GUID: key}); err != nil {
 			return err
 		}
 	}

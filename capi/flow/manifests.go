@@ -100,7 +100,7 @@ func (f *Flow) begin(c *rest.Call, s *access.Space, d *manifest.Document, apps [
 			p = applying{YAML: string(d.YAML)}
 			made, err = prepare(ctx, tx, s, apps, &p)
 			if err == nil {
-				j, err = job.Enqueue(ctx, tx, "space.apply_manifest", "space", s.GUID, p)
+				j, err = job.Enqueue(ctx, tx, job.Work{Operation: "space.apply_manifest", Kind: "space", GUID: s.GUID, Payload: p})
 			}
 			return err
 		})

@@ -133,7 +133,7 @@ func recordBuild(ctx context.Context, tx bun.Tx, kind string, b *build.Build, da
 	}
 	by := event.Actor{GUID: b.CreatedBy.V.GUID, Type: "user", Name: b.CreatedBy.V.Name}
 	data["build_guid"], data["package_guid"] = b.GUID, b.PackageGUID
-	return event.RecordBy(ctx, tx, by, kind, t, data)
+	return event.Record(event.By(ctx, by), tx, kind, t, data)
 }
 
 // InstanceCrashed records a crash under both types that CF uses. An instance crashes once, so a second telling is
@@ -179,8 +179,8 @@ func recordCrash(ctx context.Context, tx bun.Tx, p *app.Process, c cf.Crash) err
 	whole := data()
 	whole["crash_count"], whole["crash_timestamp"] = c.Crashes, c.At.UnixNano()
 	by := event.Actor{GUID: p.GUID, Type: "process", Name: p.Type}
-	if err := event.RecordBy(ctx, tx, by, "audit.app.process.crash", t, whole); err != nil {
+	if err := event.Record(event.By(ctx, by), tx, "audit.app.process.crash", t, whole); err != nil {
 		return err
 	}
-	return event.RecordBy(ctx, tx, event.Actor{GUID: p.AppGUID, Type: "app", Name: t.Name}, "app.crash", t, data())
+	return event.Record(event.By(ctx, event.Actor{GUID: p.AppGUID, Type: "app", Name: t.Name}), tx, "app.crash", t, data())
 }

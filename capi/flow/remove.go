@@ -125,7 +125,7 @@ func (f *Flow) clearCache(c *rest.Call) error {
 	}
 	var j *job.Job
 	err = c.Write(func(ctx context.Context, tx bun.Tx) (err error) {
-		j, err = job.Enqueue(ctx, tx, "app.clear_buildpack_cache", "app", a.GUID, nil)
+		j, err = job.Enqueue(ctx, tx, job.Work{Operation: "app.clear_buildpack_cache", Kind: "app", GUID: a.GUID})
 		return err
 	})
 	if err != nil {

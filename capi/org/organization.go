@@ -174,6 +174,9 @@ func (f *Family) removeOrgParts(ctx context.Context, j *job.Job, o *access.Organ
 		}
 	}
 	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := f.DB.LockRow(ctx, tx, "rest_organizations", o.GUID); err != nil {
+			return err
+		}
 		if err := row.DeleteWhere(ctx, tx, "rest_roles", "org_guid = ?", o.GUID); err != nil {
 			return err
 		}

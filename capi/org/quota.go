@@ -93,7 +93,7 @@ func fillQuotas(c *rest.Call, quotas []*quota) error {
 		guids = append(guids, q.GUID)
 	}
 	var orgs []access.Organization
-	sel := c.DB().NewSelect().Model(&orgs).Column("guid", "quota_guid").Where("quota_guid IN (?)", bun.In(guids)).OrderExpr("id")
+	sel := c.DB().NewSelect().Model(&orgs).Column("guid", "quota_guid").Where("quota_guid IN (?)", bun.List(guids)).OrderExpr("id")
 	if err := access.InOrgs("guid")(c.Caller, sel).Scan(c.Ctx()); err != nil {
 		return err
 	}

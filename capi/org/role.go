@@ -151,7 +151,7 @@ func text(b *rest.Body, key string, raw json.RawMessage, o *rest.Opt[string]) {
 	if raw == nil || string(raw) == "null" && key == "user_origin" {
 		return
 	}
-	if o.Set = true; raw[0] != '"' || json.Unmarshal(raw, &o.V) != nil {
+	if o.Set = true; raw[0] != '"' || json.Unmarshal(raw, &o.V) != nil || strings.ContainsRune(o.V, 0) {
 		b.Wrong(key, "must be a string")
 	}
 }

@@ -176,6 +176,9 @@ func (f *Family) removeSpaceOf(ctx context.Context, j *job.Job, s *access.Space)
 			}
 		}
 		return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+			if err := f.DB.LockRow(ctx, tx, "rest_spaces", s.GUID); err != nil {
+				return err
+			}
 			if err := row.DeleteWhere(ctx, tx, "rest_roles", "space_guid = ?", s.GUID); err != nil {
 				return err
 			}

@@ -88,7 +88,7 @@ func (f *Family) byName(c *rest.Call, q *bun.SelectQuery, names []string) (*bun.
 			}
 		}
 	}
-	return q.Where("guid IN (?)", bun.In(guids)), nil
+	return q.Where("guid IN (?)", bun.List(guids)), nil
 }
 
 // byPart narrows to users whose name in UAA contains one of the parts.
@@ -109,7 +109,7 @@ func (f *Family) byPart(c *rest.Call, q *bun.SelectQuery, parts []string) (*bun.
 			}
 		}
 	}
-	return q.Where("guid IN (?)", bun.In(guids)), nil
+	return q.Where("guid IN (?)", bun.List(guids)), nil
 }
 
 // byOrigin only allows origins beside names: byName and byPart look at them.

@@ -132,7 +132,7 @@ func (f *Family) deleteUnmapped(c *rest.Call) error {
 	}
 	var j *job.Job
 	err = c.Write(func(ctx context.Context, tx bun.Tx) (err error) {
-		j, err = job.Enqueue(ctx, tx, "space.delete_unmapped_routes", "space", s.GUID, nil)
+		j, err = job.Enqueue(ctx, tx, job.Work{Operation: "space.delete_unmapped_routes", Kind: "space", GUID: s.GUID})
 		return err
 	})
 	if err != nil {

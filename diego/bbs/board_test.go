@@ -87,8 +87,8 @@ func TestCrashesBackOff(t *testing.T) {
 			}
 		}
 		w.settle()
-		if len(w.crashes) != 6 || w.crashes[5].Crashes != 6 || w.crashes[0].ExitCode != 1 || w.crashes[0].Instance == "" {
-			t.Errorf("told %+v", w.crashes)
+		if len(get(&w.mu, &w.crashes)) != 6 || get(&w.mu, &w.crashes)[5].Crashes != 6 || get(&w.mu, &w.crashes)[0].ExitCode != 1 || get(&w.mu, &w.crashes)[0].Instance == "" {
+			t.Errorf("told %+v", get(&w.mu, &w.crashes))
 		}
 		a := w.up(0)
 		time.Sleep(healthyAfter)
@@ -111,12 +111,12 @@ func TestCrashIsToldUntilHeard(t *testing.T) {
 		w.boot()
 		time.Sleep(time.Second)
 		w.settle()
-		if len(w.crashes) != 1 || w.crashes[0].Instance != a.Instance {
-			t.Errorf("told %+v", w.crashes)
+		if len(get(&w.mu, &w.crashes)) != 1 || get(&w.mu, &w.crashes)[0].Instance != a.Instance {
+			t.Errorf("told %+v", get(&w.mu, &w.crashes))
 		}
 		time.Sleep(5 * time.Minute)
-		if w.settle(); len(w.crashes) != 1 {
-			t.Errorf("told again: %+v", w.crashes)
+		if w.settle(); len(get(&w.mu, &w.crashes)) != 1 {
+			t.Errorf("told again: %+v", get(&w.mu, &w.crashes))
 		}
 	})
 }
@@ -148,9 +148,9 @@ func TestRestartKeepsInstances(t *testing.T) {
 		w.must(w.Claimed(ctx, w.all()[2]))
 		time.Sleep(2 * time.Minute)
 		after := w.all()
-		if after[0].Instance != before[0].Instance || after[1].Instance != before[1].Instance || len(w.stopped) != 0 ||
+		if after[0].Instance != before[0].Instance || after[1].Instance != before[1].Instance || len(get(&w.mu, &w.stopped)) != 0 ||
 			after[2].Instance == before[2].Instance || after[2].Cell == "" {
-			t.Errorf("before %+v\nafter %+v\nstopped %v", before, after, w.stopped)
+			t.Errorf("before %+v\nafter %+v\nstopped %v", before, after, get(&w.mu, &w.stopped))
 		}
 	})
 }
@@ -183,8 +183,8 @@ func TestLostCell(t *testing.T) {
 		if gone := drain(follow, w.settle); len(gone) < 2 || !gone[0].Gone || gone[0].Actual.Instance != a.Instance {
 			t.Errorf("told %+v", gone)
 		}
-		if len(w.done) != 1 || w.done[0].Reason != "cell disappeared before completion" {
-			t.Errorf("task %+v", w.done)
+		if len(get(&w.mu, &w.done)) != 1 || get(&w.mu, &w.done)[0].Reason != "cell disappeared before completion" {
+			t.Errorf("task %+v", get(&w.mu, &w.done))
 		}
 		if err := w.Started(ctx, a); !cf.IsKind(err, cf.KindConflict) {
 			t.Errorf("the lost cell reports: %v", err)
@@ -214,8 +214,8 @@ func TestUnclaimedIsKicked(t *testing.T) {
 			t.Errorf("too early: %+v", b)
 		}
 		time.Sleep(10 * time.Second)
-		if b := w.all()[0]; b.Instance == a.Instance || b.Cell == "" || len(w.stopped) != 1 || w.stopped[0] != a.Instance {
-			t.Errorf("%+v, stopped %v", b, w.stopped)
+		if b := w.all()[0]; b.Instance == a.Instance || b.Cell == "" || len(get(&w.mu, &w.stopped)) != 1 || get(&w.mu, &w.stopped)[0] != a.Instance {
+			t.Errorf("%+v, stopped %v", b, get(&w.mu, &w.stopped))
 		}
 	})
 }

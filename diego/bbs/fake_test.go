@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -246,6 +247,16 @@ func (w *world) must(err error) {
 		w.t.Fatal(err)
 	}
 }
+
+// clone copies a map that the cells change.
+func clone[K comparable, V any](w *world, m map[K]V) map[K]V {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(m)
+}
+
+// on is what the cells run.
+func (w *world) on() map[cf.InstanceID]cf.ActualLRP { return clone(w, w.running) }
 
 // all lists the instances of the app "app".
 func (w *world) all() []cf.ActualLRP {

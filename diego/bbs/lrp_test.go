@@ -3,8 +3,10 @@ package bbs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,11 +20,11 @@ func TestDesireStartsInstances(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.must(w.Desire(ctx, web(3)))
 		have := w.all()
-		if len(have) != 3 || len(w.running) != 3 {
-			t.Fatalf("instances %+v, on the cell %d", have, len(w.running))
+		if len(have) != 3 || len(w.on()) != 3 {
+			t.Fatalf("instances %+v, on the cell %d", have, len(w.on()))
 		}
 		for i, a := range have {
-			if a.Index != i || a.Cell != "cell-1" || a.State != cf.LRPUnclaimed || w.running[a.Instance].Index != i {
+			if a.Index != i || a.Cell != "cell-1" || a.State != cf.LRPUnclaimed || w.on()[a.Instance].Index != i {
 				t.Errorf("instance %d: %+v", i, a)
 			}
 		}
@@ -85,11 +87,11 @@ func TestScaleDownRemovesHighestIndices(t *testing.T) {
 		if len(after) != 2 || after[0].Instance != before[0].Instance || after[1].Instance != before[1].Instance {
 			t.Fatalf("before %+v, after %+v", before, after)
 		}
-		slices.Sort(w.stopped)
+		stopped := slices.Sorted(slices.Values(get(&w.mu, &w.stopped)))
 		gone := []cf.InstanceID{before[2].Instance, before[3].Instance}
 		slices.Sort(gone)
-		if !slices.Equal(w.stopped, gone) {
-			t.Errorf("stopped %v, want %v", w.stopped, gone)
+		if !slices.Equal(stopped, gone) {
+			t.Errorf("stopped %v, want %v", stopped, gone)
 		}
 	})
 }
@@ -109,11 +111,11 @@ func TestUpdateInPlace(t *testing.T) {
 		if e.Actual != nil || e.Gone || len(e.Desired.Routes) != 2 {
 			t.Errorf("event %+v", e)
 		}
-		if b := w.all()[0]; b.Instance != a.Instance || len(w.stopped) > 0 {
+		if b := w.all()[0]; b.Instance != a.Instance || len(get(&w.mu, &w.stopped)) > 0 {
 			t.Errorf("restarted: %+v", b)
 		}
-		if len(w.updated) != 1 || len(w.updated[0].Routes) != 2 {
-			t.Errorf("cell heard %+v", w.updated)
+		if len(get(&w.mu, &w.updated)) != 1 || len(get(&w.mu, &w.updated)[0].Routes) != 2 {
+			t.Errorf("cell heard %+v", get(&w.mu, &w.updated))
 		}
 		w.must(w.Desire(ctx, d)) // the same again
 		w.settle()
@@ -164,8 +166,8 @@ func TestUndesireTellsTheRouterFirst(t *testing.T) {
 					}
 				}
 				w.settle()
-				if len(order) != 1 {
-					t.Fatalf("before the router knows: %v", order)
+				if got := get(&w.mu, &order); len(got) != 1 {
+					t.Fatalf("before the router knows: %v", got)
 				}
 				if c.answers {
 					w.must(w.MarkRoutable(ctx, a.Instance, false))
@@ -173,8 +175,8 @@ func TestUndesireTellsTheRouterFirst(t *testing.T) {
 					time.Sleep(routerGrace)
 				}
 				w.settle()
-				if took := time.Since(begin); strings.Join(order, " ") != "gone stopped" || took > c.most || took < c.least {
-					t.Errorf("%v after %v", order, took)
+				if took := time.Since(begin); strings.Join(get(&w.mu, &order), " ") != "gone stopped" || took > c.most || took < c.least {
+					t.Errorf("%v after %v", get(&w.mu, &order), took)
 				}
 				if n := len(w.all()); n != 0 {
 					t.Errorf("%d instances left", n)
@@ -202,14 +204,14 @@ func TestStopInstance(t *testing.T) {
 		if have[0].Instance == a.Instance || have[0].Index != 0 || have[0].Cell == "" || have[1].Instance != b.Instance {
 			t.Errorf("after the stop: %+v", have)
 		}
-		if !slices.Contains(w.stopped, a.Instance) {
-			t.Errorf("stopped %v", w.stopped)
+		if !slices.Contains(get(&w.mu, &w.stopped), a.Instance) {
+			t.Errorf("stopped %v", get(&w.mu, &w.stopped))
 		}
 		if err := w.Started(ctx, a); !cf.IsKind(err, cf.KindConflict) {
 			t.Errorf("the old instance is taken for the new one: %v", err)
 		}
 		w.must(w.Stopped(ctx, a))
-		if n := len(w.running); n != 2 {
+		if n := len(w.on()); n != 2 {
 			t.Errorf("%d on the cell", n)
 		}
 	})
@@ -219,27 +221,29 @@ func TestFailedStopIsRepeated(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.must(w.Desire(ctx, web(1)))
 		w.settle()
-		stop, tries := w.cells.stopLRP, 0
+		var tries atomic.Int32
+		stop := w.cells.stopLRP
 		set(&w.cells.mu, &w.cells.stopLRP, func(ctx context.Context, c cf.CellID, id cf.InstanceID) error {
-			if tries++; tries < 4 {
+			if tries.Add(1) < 4 {
 				return errors.New("no answer")
 			}
 			return stop(ctx, c, id)
 		})
 		w.must(w.Undesire(ctx, "proc-1"))
 		time.Sleep(5 * time.Second)
-		if w.settle(); len(w.running) != 0 || tries != 4 {
-			t.Errorf("%d tries, running %v", tries, w.running)
+		if w.settle(); len(w.on()) != 0 || tries.Load() != 4 {
+			t.Errorf("%d tries, running %v", tries.Load(), w.on())
 		}
 	})
 }
 
 func TestRefusedPlacement(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		calls, start := 0, w.cells.startLRP
+		var calls atomic.Int32
+		start := w.cells.startLRP
 		refuse := func(err error) {
 			set(&w.cells.mu, &w.cells.startLRP, func(ctx context.Context, c cf.CellID, d cf.DesiredLRP, a cf.ActualLRP) error {
-				if calls++; err != nil {
+				if calls.Add(1); err != nil {
 					return err
 				}
 				return start(ctx, c, d, a)
@@ -252,12 +256,12 @@ func TestRefusedPlacement(t *testing.T) {
 		}
 		refuse(errors.New("connection lost"))
 		time.Sleep(30 * time.Second)
-		if w.settle(); calls < 2 || calls > 20 || len(w.stopped) == 0 {
-			t.Errorf("%d calls, stopped %v", calls, w.stopped)
+		if w.settle(); calls.Load() < 2 || calls.Load() > 20 || len(get(&w.mu, &w.stopped)) == 0 {
+			t.Errorf("%d calls, stopped %v", calls.Load(), get(&w.mu, &w.stopped))
 		}
 		refuse(nil)
 		time.Sleep(presence + time.Second)
-		if a := w.all()[0]; a.Placement != "" || w.running[a.Instance].LRP != "proc-1" {
+		if a := w.all()[0]; a.Placement != "" || w.on()[a.Instance].LRP != "proc-1" {
 			t.Errorf("placed: %+v", a)
 		}
 	})
@@ -336,8 +340,8 @@ func TestScaleOutIsImmediate(t *testing.T) {
 		begin, d := time.Now(), web(2)
 		d.Updated = d.Updated.Add(1)
 		w.must(w.Desire(ctx, d))
-		if w.settle(); len(w.running) != 2 || time.Since(begin) != 0 {
-			t.Errorf("%d instances after %v", len(w.running), time.Since(begin))
+		if w.settle(); len(w.on()) != 2 || time.Since(begin) != 0 {
+			t.Errorf("%d instances after %v", len(w.on()), time.Since(begin))
 		}
 	})
 }
@@ -362,4 +366,20 @@ func BenchmarkScaleOut(b *testing.B) {
 		w.must(w.Desire(ctx, d))
 		<-started
 	}
+}
+
+// BenchmarkDesire is how many new LRPs many writers get stored, while they are placed.
+func BenchmarkDesire(b *testing.B) {
+	w := newWorld(b)
+	w.boot()
+	defer w.kill()
+	var n atomic.Int64
+	b.SetParallelism(16)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			d := web(1)
+			d.ID = cf.ProcessID(fmt.Sprint("proc-", n.Add(1)))
+			w.must(w.Desire(ctx, d))
+		}
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -136,19 +137,21 @@ func (m *model) report(rt *rapid.T) {
 // flaky makes the cells fail half of what they are asked, sometimes after they did it.
 func (m *model) flaky(on bool) {
 	m.broken = on
-	start, stop, n := m.start, m.halt, 0
+	start, stop := m.start, m.halt
+	var n atomic.Int32
 	set(&m.cells.mu, &m.cells.startLRP, func(ctx context.Context, c cf.CellID, d cf.DesiredLRP, a cf.ActualLRP) error {
-		if n++; on && n%3 == 0 {
+		call := n.Add(1)
+		if on && call%3 == 0 {
 			return cf.Errorf(cf.KindNoRoom, "", "insufficient resources: memory")
 		}
 		start(a)
-		if on && n%3 == 1 {
+		if on && call%3 == 1 {
 			return errors.New("lost the answer")
 		}
 		return nil
 	})
 	set(&m.cells.mu, &m.cells.stopLRP, func(ctx context.Context, c cf.CellID, id cf.InstanceID) error {
-		if n++; on && n%3 == 0 {
+		if on && n.Add(1)%3 == 0 {
 			return errors.New("lost the question")
 		}
 		stop(id)
@@ -237,15 +240,15 @@ func (m *model) calm() (wrong string) {
 func (m *model) wrong() string {
 	have := m.all()
 	for _, a := range have {
-		if _, ok := m.running[a.Instance]; a.State != cf.LRPRunning || !ok {
+		if _, ok := clone(m.world, m.running)[a.Instance]; a.State != cf.LRPRunning || !ok {
 			return fmt.Sprintf("not running on its cell: %+v", a)
 		}
 	}
-	if len(have) != len(m.running) {
-		return fmt.Sprintf("%d instances, %d on the cells: %+v %+v", len(have), len(m.running), have, m.running)
+	if len(have) != len(m.on()) {
+		return fmt.Sprintf("%d instances, %d on the cells: %+v %+v", len(have), len(m.on()), have, m.on())
 	}
 	heard := map[cf.InstanceID]bool{}
-	for _, c := range m.crashes {
+	for _, c := range get(&m.mu, &m.crashes) {
 		heard[c.Instance] = true
 	}
 	if !maps.Equal(heard, m.told) {

@@ -3,6 +3,7 @@ package bbs
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,9 +16,10 @@ func job(id string) cf.Task {
 
 func TestTaskRunsOnce(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
-		starts, start := 0, w.cells.startTask
+		var starts atomic.Int32
+		start := w.cells.startTask
 		set(&w.cells.mu, &w.cells.startTask, func(ctx context.Context, c cf.CellID, t cf.Task) error {
-			starts++
+			starts.Add(1)
 			return start(ctx, c, t)
 		})
 		w.must(w.Run(ctx, job("t")))
@@ -29,7 +31,7 @@ func TestTaskRunsOnce(t *testing.T) {
 		if err := w.TaskStarted(ctx, "t", "cell-2"); !cf.IsKind(err, cf.KindConflict) {
 			t.Errorf("another cell starts it: %v", err)
 		}
-		done := w.tasks["t"]
+		done := clone(w, w.tasks)["t"]
 		done.Result = &cf.StagingResult{Droplet: "droplets/x"}
 		other := done
 		other.Cell = "cell-2"
@@ -41,9 +43,9 @@ func TestTaskRunsOnce(t *testing.T) {
 		w.must(w.TaskDone(ctx, done)) // the first report counts
 		w.must(w.Run(ctx, job("t")))
 		w.settle()
-		if starts != 1 || len(w.done) != 1 || w.done[0].Failed || w.done[0].Result.Droplet != "droplets/x" ||
-			w.done[0].State != cf.TaskCompleted || w.done[0].Completed.IsZero() {
-			t.Errorf("%d starts, told %+v", starts, w.done)
+		if starts.Load() != 1 || len(get(&w.mu, &w.done)) != 1 || get(&w.mu, &w.done)[0].Failed || get(&w.mu, &w.done)[0].Result.Droplet != "droplets/x" ||
+			get(&w.mu, &w.done)[0].State != cf.TaskCompleted || get(&w.mu, &w.done)[0].Completed.IsZero() {
+			t.Errorf("%d starts, told %+v", starts.Load(), get(&w.mu, &w.done))
 		}
 		if err := w.TaskDone(ctx, job("unknown")); !cf.IsKind(err, cf.KindConflict) {
 			t.Errorf("unknown task: %v", err)
@@ -61,14 +63,14 @@ func TestTaskIsToldUntilHeard(t *testing.T) {
 		hear := set(&w.outcomes.mu, &w.outcomes.done, func(context.Context, cf.Task) error { return errors.New("not now") })
 		w.must(w.Run(ctx, job("t")))
 		w.settle()
-		w.must(w.TaskDone(ctx, w.tasks["t"]))
+		w.must(w.TaskDone(ctx, clone(w, w.tasks)["t"]))
 		time.Sleep(10 * time.Minute) // it is not deleted either
 		w.kill()
 		w.boot()
 		set(&w.outcomes.mu, &w.outcomes.done, hear)
 		time.Sleep(time.Minute)
-		if w.settle(); len(w.done) != 1 {
-			t.Errorf("told %+v", w.done)
+		if w.settle(); len(get(&w.mu, &w.done)) != 1 {
+			t.Errorf("told %+v", get(&w.mu, &w.done))
 		}
 	})
 }
@@ -81,8 +83,8 @@ func TestCancel(t *testing.T) {
 		w.must(w.Cancel(ctx, "t"))
 		w.must(w.Cancel(ctx, "t"))
 		w.settle()
-		if len(w.tasks) != 0 || len(w.done) != 1 || !w.done[0].Failed || w.done[0].Reason != "task was cancelled" {
-			t.Errorf("on the cell %v, told %+v", w.tasks, w.done)
+		if len(clone(w, w.tasks)) != 0 || len(get(&w.mu, &w.done)) != 1 || !get(&w.mu, &w.done)[0].Failed || get(&w.mu, &w.done)[0].Reason != "task was cancelled" {
+			t.Errorf("on the cell %v, told %+v", clone(w, w.tasks), get(&w.mu, &w.done))
 		}
 		if err := w.TaskStarted(ctx, "t", "cell-1"); !cf.IsKind(err, cf.KindConflict) {
 			t.Errorf("begins although cancelled: %v", err)
@@ -109,12 +111,12 @@ func TestTaskWithoutRoom(t *testing.T) {
 				set(&w.mu, &w.free, 0)
 				w.must(w.Run(ctx, job("t")))
 				w.settle()
-				if c.after > 0 && len(w.done) > 0 {
-					t.Errorf("rejected at once: %+v", w.done)
+				if c.after > 0 && len(get(&w.mu, &w.done)) > 0 {
+					t.Errorf("rejected at once: %+v", get(&w.mu, &w.done))
 				}
 				time.Sleep(c.after)
-				if w.settle(); len(w.done) != 1 || !w.done[0].Failed || w.done[0].Reason != c.reason {
-					t.Errorf("told %+v", w.done)
+				if w.settle(); len(get(&w.mu, &w.done)) != 1 || !get(&w.mu, &w.done)[0].Failed || get(&w.mu, &w.done)[0].Reason != c.reason {
+					t.Errorf("told %+v", get(&w.mu, &w.done))
 				}
 			})
 		})
@@ -126,12 +128,12 @@ func TestTaskExpires(t *testing.T) {
 		set(&w.cells.mu, &w.cells.list, func(context.Context) ([]cf.CellState, error) { return nil, errors.New("no answer") })
 		w.must(w.Run(ctx, job("t")))
 		time.Sleep(29 * time.Minute)
-		if w.settle(); len(w.done) != 0 {
-			t.Errorf("too early: %+v", w.done)
+		if w.settle(); len(get(&w.mu, &w.done)) != 0 {
+			t.Errorf("too early: %+v", get(&w.mu, &w.done))
 		}
 		time.Sleep(2 * time.Minute)
-		if w.settle(); len(w.done) != 1 || w.done[0].Reason != "not started within time limit" {
-			t.Errorf("told %+v", w.done)
+		if w.settle(); len(get(&w.mu, &w.done)) != 1 || get(&w.mu, &w.done)[0].Reason != "not started within time limit" {
+			t.Errorf("told %+v", get(&w.mu, &w.done))
 		}
 	})
 }
@@ -143,7 +145,7 @@ func TestRestartOfPlacedTask(t *testing.T) {
 		w.settle()
 		w.must(w.TaskStarted(ctx, "running", "cell-1"))
 		w.kill()
-		delete(w.tasks, "placed")
+		w.must(w.cells.CancelTask(ctx, "cell-1", "placed")) // the cell forgets it, too
 		time.Sleep(time.Millisecond)
 		w.boot()
 		_, _, tasks, err := w.Holds(ctx, "cell-1")
@@ -152,7 +154,7 @@ func TestRestartOfPlacedTask(t *testing.T) {
 			t.Fatalf("holds %+v", tasks)
 		}
 		w.settle()
-		if w.tasks["placed"].ID != "placed" {
+		if clone(w, w.tasks)["placed"].ID != "placed" {
 			t.Error("the task that never began was not placed again")
 		}
 	})

@@ -6,20 +6,28 @@
 package cell
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/singleflight"
 
 	"ingot/cf"
+	"ingot/diego/cell/fetch"
+	"ingot/diego/cell/meter"
+	"ingot/diego/cell/room"
+	"ingot/diego/cell/show"
 )
 
 // Bounds.
@@ -50,16 +58,14 @@ type Cell struct {
 	work     sync.WaitGroup
 	creating chan struct{}
 	layers   singleflight.Group
-	packs    packs
+	packs    fetch.Packs
 	mounts   []cf.BindMount // what every container shows
-	cores    int
-	total    cf.Resources
-
-	program []byte // in the place of the embedded one: tests
+	room     room.Room
+	host     meter.Host
+	helpers  fs.FS // in the place of the embedded ones: tests
 
 	mu       sync.Mutex
-	open     bool                    // it takes calls
-	held     map[string]cf.Resources // by handle
+	open     bool // it takes calls
 	starting int
 	lrps     map[cf.InstanceID]*lrp
 	tasks    map[cf.TaskID]*task
@@ -114,7 +120,7 @@ func (c *Cell) Stop(ctx context.Context) error {
 
 // prepare lays out the cell's folder and asks for the size of the host.
 func (c *Cell) prepare(ctx context.Context) error {
-	c.held, c.lrps, c.tasks = map[string]cf.Resources{}, map[cf.InstanceID]*lrp{}, map[cf.TaskID]*task{}
+	c.lrps, c.tasks = map[cf.InstanceID]*lrp{}, map[cf.TaskID]*task{}
 	c.creating = make(chan struct{}, creatingAtOnce)
 	if err := os.MkdirAll(c.Data, 0o755); err != nil {
 		return err
@@ -123,18 +129,75 @@ func (c *Cell) prepare(ctx context.Context) error {
 	if err := os.RemoveAll(c.taskFolder("")); err != nil {
 		return err
 	}
-	c.packs = packs{folder: filepath.Join(c.Data, "buildpacks")}
-	if err := c.packs.tidy(); err != nil {
+	c.packs.Folder, c.packs.Blobs = filepath.Join(c.Data, "buildpacks"), c.Blobs
+	if err := c.packs.Tidy(); err != nil {
 		return err
 	}
-	var err error
-	if c.mounts, err = c.layOut(); err != nil {
+	program, err := c.helper()
+	if err != nil {
+		return err
+	}
+	if c.mounts, err = show.Files(c.Data, program, c.CA); err != nil {
 		return err
 	}
 	if c.Address == "" {
 		c.Address = hostAddress()
 	}
 	return c.measure(ctx)
+}
+
+// measure works out what the host has for containers.
+func (c *Cell) measure(ctx context.Context) error {
+	has, err := c.Containers.Capacity(ctx)
+	if err != nil {
+		return fmt.Errorf("capacity: %w", err)
+	}
+	total := cf.Resources{MemoryMB: cmp.Or(c.Limit.MemoryMB, has.MemoryMB), DiskMB: cmp.Or(c.Limit.DiskMB, has.DiskMB),
+		Containers: cmp.Or(c.Limit.Containers, has.Containers, maxContainers)}
+	if total.MemoryMB <= 0 || total.DiskMB <= 0 {
+		return fmt.Errorf("there is no room for containers here: %d MB of memory, %d MB of disk", total.MemoryMB, total.DiskMB)
+	}
+	c.room.Total, c.room.Folder = total, c.Data
+	c.host = meter.Host{Containers: c.Containers, Logs: c.Logs, Cores: runtime.NumCPU(), MemoryMB: total.MemoryMB}
+	return nil
+}
+
+// create waits for its turn and makes a container, which f does.
+func (c *Cell) create(ctx context.Context, f func() error) error {
+	c.mu.Lock()
+	c.starting++
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		c.starting--
+		c.mu.Unlock()
+	}()
+	select {
+	case c.creating <- struct{}{}:
+		defer func() { <-c.creating }()
+		return f()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// sampleLoop takes the regular readings of all instances.
+func (c *Cell) sampleLoop() {
+	tick := time.NewTicker(c.times.sample)
+	defer tick.Stop()
+	for {
+		select {
+		case <-c.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		c.mu.Lock()
+		all := slices.Collect(maps.Values(c.lrps))
+		c.mu.Unlock()
+		for _, l := range all {
+			l.use.Sample(c.ctx)
+		}
+	}
 }
 
 // hostAddress is the host's first IPv4 address that others can reach.
@@ -166,7 +229,7 @@ func (c *Cell) List(ctx context.Context) ([]cf.CellState, error) {
 	if !c.open {
 		return nil, nil
 	}
-	s := cf.CellState{ID: c.ID, Zone: c.Zone, Address: c.Address, Stacks: stacks, Total: c.total, Free: c.free(),
+	s := cf.CellState{ID: c.ID, Zone: c.Zone, Address: c.Address, Stacks: stacks, Total: c.room.Total, Free: c.room.Free(),
 		Starting: c.starting, Processes: map[cf.ProcessID]int{}, Seen: time.Now()}
 	for _, l := range c.lrps {
 		s.Processes[l.desired.Load().ID]++
@@ -181,10 +244,13 @@ func (c *Cell) StartLRP(_ context.Context, id cf.CellID, d cf.DesiredLRP, a cf.A
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.open {
+		return errClosed
+	}
 	if c.lrps[a.Instance] != nil {
 		return nil
 	}
-	if err := c.take(string(a.Instance), d.Limits); err != nil {
+	if err := c.room.Take(string(a.Instance), d.Limits); err != nil {
 		return err
 	}
 	l := c.newLRP(d, a)
@@ -200,10 +266,13 @@ func (c *Cell) StartTask(_ context.Context, id cf.CellID, t cf.Task) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !c.open {
+		return errClosed
+	}
 	if c.tasks[t.ID] != nil {
 		return nil
 	}
-	if err := c.take(string(t.ID), t.Limits); err != nil {
+	if err := c.room.Take(string(t.ID), t.Limits); err != nil {
 		return err
 	}
 	k := c.newTask(t)
@@ -276,7 +345,7 @@ func (c *Cell) Stats(ctx context.Context, id cf.CellID, app cf.AppID) (map[cf.In
 		if l.desired.Load().AppID != app {
 			continue
 		}
-		if s, ok := l.use.fresh(ctx, c); ok {
+		if s, ok := l.use.Fresh(ctx); ok {
 			out[i] = s
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"ingot/cf"
@@ -407,7 +408,7 @@ func newWorld(t *testing.T) *world {
 // cell makes another cell on the same host, as a restart of Ingot does.
 func (w *world) cell() *Cell {
 	return &Cell{ID: "cell-1", Address: "10.0.0.9", Data: w.data, Containers: w.host, Board: w.board, Blobs: w.store, Logs: w.logs,
-		program: []byte("helper"), times: times{grace: 200 * time.Millisecond, sample: time.Hour, retry: 5 * time.Millisecond}}
+		helpers: fstest.MapFS{"bin/lifecycle": {Data: []byte("helper")}}, times: times{grace: 200 * time.Millisecond, sample: time.Hour, retry: 5 * time.Millisecond}}
 }
 
 func (w *world) start() *world {
@@ -472,7 +473,7 @@ func (w *world) lrp(ports ...int) (cf.DesiredLRP, cf.ActualLRP) {
 	return d, cf.ActualLRP{LRP: d.ID, AppID: d.AppID, Process: d.Process, Index: 1, Instance: "i-1", State: cf.LRPUnclaimed}
 }
 
-func env(list []string) map[string]string {
+func vars(list []string) map[string]string {
 	out := map[string]string{}
 	for _, e := range list {
 		k, v, _ := strings.Cut(e, "=")

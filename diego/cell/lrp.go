@@ -9,11 +9,15 @@ import (
 	"maps"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"ingot/cf"
+	"ingot/diego/cell/env"
 	"ingot/diego/cell/line"
+	"ingot/diego/cell/meter"
+	"ingot/diego/cell/show"
 )
 
 // lrp is one instance on this cell. Its run is the only one that writes actual.
@@ -24,7 +28,7 @@ type lrp struct {
 	source   string // of the app's own lines
 	log      *line.Log
 	out, err *line.Writer
-	use      use
+	use      *meter.Meter
 	found    bool // it was running when the cell started
 	asked    context.Context
 	stop     context.CancelFunc // asks it to stop
@@ -59,7 +63,7 @@ func (c *Cell) newLRP(d cf.DesiredLRP, a cf.ActualLRP) *lrp {
 	l.asked, l.stop = context.WithCancel(context.Background())
 	l.log = line.New(c.Logs, a.AppID, strconv.Itoa(a.Index), l.tags(), d.Limits.LogBytesPerSec)
 	l.out, l.err = l.log.Writer(l.source, false), l.log.Writer(l.source, true)
-	l.use = use{handle: l.handle(), memoryMB: d.Limits.MemoryMB, diskMB: d.Limits.DiskMB, log: l.log}
+	l.use = &meter.Meter{Host: &c.host, App: a.AppID, Handle: l.handle(), Limits: d.Limits, Log: l.log}
 	return l
 }
 
@@ -164,7 +168,7 @@ func (l *lrp) spec(d *cf.DesiredLRP, layers []cf.Layer) (cf.ContainerSpec, error
 	}
 	return cf.ContainerSpec{
 		Handle: l.handle(), Image: d.Stack, Layers: layers, Mounts: l.c.mounts,
-		Program: cf.Program{Args: []string{helper, "launch", d.Start}, Env: lrpEnv(d, l.actual), Dir: home, User: "vcap"},
+		Program: cf.Program{Args: []string{show.Program, "launch", d.Start}, Env: env.LRP(d, l.actual), Dir: env.Home, User: "vcap"},
 		Limits:  limits(d.Limits), CPUShares: uint64(max(d.Limits.MemoryMB, 2)),
 		Ports: d.Ports, Egress: d.Egress,
 		Properties: map[string]string{propertyKind: kindLRP, propertyWhat: string(what)},
@@ -187,21 +191,25 @@ func (l *lrp) streams() cf.Streams { return cf.Streams{Out: l.out, Err: l.err} }
 // watch waits for the first reason to end, and ends the app unless it ended itself.
 func (l *lrp) watch(ctx context.Context) ending {
 	exited := l.c.exit(ctx, l.handle())
-	well, done := context.WithCancel(ctx)
+	well, cancel := context.WithCancel(ctx)
 	sick := make(chan error, 1)
-	go func() { sick <- l.monitor(well) }()
+	var monitor sync.WaitGroup
+	monitor.Go(func() { sick <- l.monitor(well) })
+	done := func() { cancel(); monitor.Wait() }
 	var e ending
 	select {
 	case x := <-exited:
 		done()
-		<-sick
 		return l.exitedWith(ctx, x)
 	case err := <-sick:
-		e = ending{kind: crashed, text: err.Error()}
-		if errors.Is(err, errUnwanted) {
+		switch {
+		case err == nil: // as ctx ended
+			e.kind = left
+		case errors.Is(err, errUnwanted):
 			e.kind = unwanted
+		default:
+			e = ending{kind: crashed, text: err.Error()}
 		}
-		sick <- nil
 	case <-l.asked.Done():
 		e.kind = stopped
 		l.log.Tell(cf.SourceCell, "Cell %s stopping instance %s", l.c.ID, l.handle())
@@ -209,7 +217,6 @@ func (l *lrp) watch(ctx context.Context) ending {
 		e.kind = left
 	}
 	done()
-	<-sick
 	if e.kind == crashed || e.kind == stopped {
 		x := l.c.terminate(ctx, l.handle(), exited)
 		if ctx.Err() != nil {
@@ -249,7 +256,7 @@ func (l *lrp) end(ctx context.Context, e ending) {
 		return
 	}
 	c := l.c
-	c.give(l.handle())
+	c.room.Give(l.handle())
 	c.mu.Lock()
 	delete(c.lrps, l.actual.Instance)
 	c.mu.Unlock()

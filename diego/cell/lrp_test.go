@@ -98,7 +98,7 @@ func TestContainerSpec(t *testing.T) {
 	if s.Mounts[0].Target != "/tmp/lifecycle/lifecycle" || s.Mounts[1].Target != "/etc/cf-system-certificates" {
 		t.Errorf("mounts %v", s.Mounts)
 	}
-	got := env(s.Program.Env)
+	got := vars(s.Program.Env)
 	want := map[string]string{
 		"FOO": "bar", "LANG": "C", "USER": "vcap", "HOME": "/home/vcap", "PATH": "/usr/local/bin:/usr/bin:/bin", "MEMORY_LIMIT": "64m",
 		"PORT": "8080", "VCAP_APP_PORT": "8080", "VCAP_APP_HOST": "0.0.0.0", "CF_SYSTEM_CERT_PATH": "/etc/cf-system-certificates",
@@ -400,7 +400,7 @@ func TestStats(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := got["i-1"]
-	entitled := float64(w.cores) * 64 / 4096
+	entitled := float64(w.Cell.host.Cores) * 64 / 4096
 	if s.CPU != 0.5 || s.MemoryBytes != 100 || s.DiskBytes != 200 || s.CPUEntitlement < 0.5/entitled*0.99 || s.CPUEntitlement > 0.5/entitled*1.01 {
 		t.Errorf("stats %+v, entitled to %f cores", s, entitled)
 	}

@@ -69,7 +69,7 @@ func (c *Cell) takeUpLRP(d cf.DesiredLRP, a cf.ActualLRP, info cf.ContainerInfo)
 	l.actual.Address, l.actual.Ports = info.Address, info.Ports
 	l.actual.State = a.State
 	c.mu.Lock()
-	c.held[l.handle()] = cf.Resources{MemoryMB: d.Limits.MemoryMB, DiskMB: d.Limits.DiskMB, Containers: 1}
+	c.room.Hold(l.handle(), d.Limits)
 	c.lrps[a.Instance] = l
 	c.mu.Unlock()
 	c.work.Go(func() { l.run(c.ctx) })
@@ -80,7 +80,7 @@ func (c *Cell) takeUpTask(t cf.Task, there bool) {
 	k := c.newTask(t)
 	if k.found = there; there {
 		c.mu.Lock()
-		c.held[k.handle()] = cf.Resources{MemoryMB: t.Limits.MemoryMB, DiskMB: t.Limits.DiskMB, Containers: 1}
+		c.room.Hold(k.handle(), t.Limits)
 		c.tasks[t.ID] = k
 		c.mu.Unlock()
 		c.work.Go(func() { k.run(c.ctx) })

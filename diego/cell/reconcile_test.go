@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"ingot/cf"
@@ -160,11 +161,8 @@ func TestStartFails(t *testing.T) {
 }
 
 func TestMissingHelperIsOneClearError(t *testing.T) {
-	if _, err := bin.ReadFile("bin/lifecycle"); err == nil {
-		t.Skip("the helper was built")
-	}
 	w := newWorld(t)
-	w.program = nil
+	w.helpers = fstest.MapFS{}
 	if err := w.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "lifecycle was not built into ingot") {
 		t.Errorf("got %v", err)
 	}
@@ -208,5 +206,22 @@ func TestStopIsQuick(t *testing.T) {
 	}
 	if w.board.heard("stopped i-1") || w.board.heard("crashed i-1") {
 		t.Errorf("heard %q", w.board.said)
+	}
+}
+
+func TestStopAtAnyMomentLosesNothing(t *testing.T) {
+	for i := range 50 {
+		w := newWorld(t).start()
+		d, a := w.lrp()
+		d.Health = cf.HealthCheck{Type: "port"}
+		d.Ports = []int{1} // nothing listens there
+		w.startLRP(d, a)
+		time.Sleep(time.Duration(i) * 50 * time.Microsecond) // each time at another step
+		if err := w.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if w.board.heard("crashed i-1") || w.board.heard("stopped i-1") {
+			t.Fatalf("a cell that stops told %q", w.board.said)
+		}
 	}
 }

@@ -17,6 +17,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ingot/cf"
+	"ingot/diego/cell/env"
+	"ingot/diego/cell/fetch"
+	"ingot/diego/cell/show"
 )
 
 // Places in a staging container (buildpackapplifecycle).
@@ -44,26 +47,26 @@ func (k *task) stage(limited, ctx context.Context) (*cf.StagingResult, error) {
 	mounts, free, err := k.fetch(limited, folder)
 	defer free()
 	if err != nil {
-		return nil, k.notFetched(limited, err)
+		return nil, k.broken(limited, "Downloading failed", err)
 	}
 	k.log.Tell(k.platform, "Cell %s creating container for instance %s", k.c.ID, k.handle())
 	err = k.c.create(limited, func() error {
 		return k.start(limited, ctx, cf.ContainerSpec{
-			Mounts: mounts, Program: cf.Program{Args: []string{helper, "idle"}},
+			Mounts: mounts, Program: cf.Program{Args: []string{show.Program, "idle"}},
 			Properties: map[string]string{propertyKind: kindStaging},
 		})
 	})
 	if err != nil {
-		return nil, k.notCreated(limited, err)
+		return nil, k.broken(limited, "failed to initialize container", err)
 	}
-	args := []string{helper, "build"}
+	args := []string{show.Program, "build"}
 	skip := false
 	for _, b := range k.cf.Staging.Buildpacks {
 		args = append(args, "-buildpack="+b.Name)
 		skip = skip || b.SkipDetect
 	}
 	args = append(args, "-skipDetect="+strconv.FormatBool(skip))
-	x, err := k.c.Containers.Exec(limited, k.handle(), cf.Program{Args: args, Env: k.env, Dir: home, User: "vcap"}, k.streams())
+	x, err := k.c.Containers.Exec(limited, k.handle(), cf.Program{Args: args, Env: k.env, Dir: env.Home, User: "vcap"}, k.streams())
 	if err != nil {
 		return nil, fmt.Errorf("run the build: %w", err)
 	}
@@ -71,15 +74,6 @@ func (k *task) stage(limited, ctx context.Context) (*cf.StagingResult, error) {
 		return nil, err
 	}
 	return k.upload(limited)
-}
-
-// notFetched tells of files that could not be had, unless the task ended meanwhile.
-func (k *task) notFetched(limited context.Context, err error) error {
-	if limited.Err() != nil {
-		return err
-	}
-	slog.Error("staging did not start", "cell", k.c.ID, "task", k.handle(), "error", err)
-	return fmt.Errorf("Downloading failed: %s", words(err)) //nolint:staticcheck // CF's words
 }
 
 // fetch brings package, cache and buildpacks to the host, all at once, and says where the container is to see them.
@@ -113,7 +107,7 @@ func (k *task) fetch(ctx context.Context, folder string) (mounts []cf.BindMount,
 	}
 	for i, b := range s.Buildpacks {
 		all.Go(func() error {
-			at, f, err := k.c.packs.get(ctx, k.c, b)
+			at, f, err := k.c.packs.Get(k.c.ctx, b)
 			frees[i], packs[i] = f, cf.BindMount{Source: at, Target: path.Join(packsAt, strconv.Itoa(i))}
 			if err == nil {
 				k.log.Tell(k.cf.SourceType, "Downloaded %s", b.Name)
@@ -134,7 +128,7 @@ func cacheKey(name string) string { return string(cf.BlobCache) + "/" + name }
 
 // get downloads one artifact and tells of it.
 func (k *task) get(ctx context.Context, artifact, key, name string) error {
-	n, _, err := k.c.download(ctx, key, name)
+	n, _, err := fetch.File(ctx, k.c.Blobs, key, name)
 	if err != nil {
 		return fmt.Errorf("%s: %w", artifact, err)
 	}

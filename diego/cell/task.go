@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"ingot/cf"
+	"ingot/diego/cell/env"
 	"ingot/diego/cell/line"
+	"ingot/diego/cell/show"
 )
 
 // task is one task on this cell: a staging, or a program of an app that runs once.
@@ -74,7 +76,7 @@ func (k *task) run(ctx context.Context) {
 		}
 		k.out.Flush()
 		k.err.Flush()
-		c.give(k.handle())
+		c.room.Give(k.handle())
 		if !k.finish(ctx, result, err) {
 			return
 		}
@@ -105,7 +107,7 @@ func (k *task) do(limited, ctx context.Context) (*cf.StagingResult, error) {
 		}
 	default:
 		if err := k.c.create(limited, func() error { return k.launch(limited, ctx) }); err != nil {
-			return nil, k.notCreated(limited, err)
+			return nil, k.broken(limited, "failed to initialize container", err)
 		}
 	}
 	select {
@@ -130,7 +132,7 @@ func (k *task) launch(limited, ctx context.Context) error {
 		return err
 	}
 	return k.start(limited, ctx, cf.ContainerSpec{
-		Layers: layers, Mounts: k.c.mounts, Program: cf.Program{Args: []string{helper, "launch", k.cf.Start}},
+		Layers: layers, Mounts: k.c.mounts, Program: cf.Program{Args: []string{show.Program, "launch", k.cf.Start}},
 		Properties: map[string]string{propertyKind: kindTask},
 	})
 }
@@ -150,10 +152,10 @@ func (k *task) start(limited, ctx context.Context, s cf.ContainerSpec) error {
 	s.Properties[propertyWhat] = string(what)
 	s.Handle, s.Image, s.Limits, s.Egress = k.handle(), k.cf.Stack, limits(k.cf.Limits), k.cf.Egress
 	s.CPUShares = uint64(max(k.cf.Limits.MemoryMB, 2))
-	k.env = taskEnv(&k.cf, k.c.Address, at.Address)
-	s.Program.Env, s.Program.Dir, s.Program.User = k.env, home, "vcap"
+	k.env = env.Task(&k.cf, k.c.Address, at.Address)
+	s.Program.Env, s.Program.Dir, s.Program.User = k.env, env.Home, "vcap"
 	if k.cf.Staging != nil {
-		s.Program.Env = base() // the build has it, not what idles beside it
+		s.Program.Env = env.Base() // the build has it, not what idles beside it
 	}
 	if _, err := k.c.Containers.Create(limited, s); err != nil {
 		return fmt.Errorf("create container: %w", err)
@@ -165,14 +167,14 @@ func (k *task) start(limited, ctx context.Context, s cf.ContainerSpec) error {
 	return nil
 }
 
-// notCreated tells of a container that could not be made, unless the task ended meanwhile.
-func (k *task) notCreated(limited context.Context, err error) error {
+// broken tells why a task did not get to its program, unless it was ended meanwhile.
+func (k *task) broken(limited context.Context, what string, err error) error {
 	if limited.Err() != nil {
 		return err
 	}
 	slog.Error("task did not start", "cell", k.c.ID, "task", k.handle(), "error", err)
-	k.log.Warn(k.platform, "Cell %s failed to create container for instance %s: %s", k.c.ID, k.handle(), words(err))
-	return fmt.Errorf("failed to initialize container: %s", words(err))
+	k.log.Warn(k.platform, "%s: %s", what, words(err))
+	return fmt.Errorf("%s: %s", what, words(err))
 }
 
 // exited tells how the program ended, and makes an error of a failure.
@@ -204,7 +206,7 @@ func (k *task) finish(ctx context.Context, result *cf.StagingResult, err error) 
 // remove leaves nothing of the task here.
 func (k *task) remove(ctx context.Context) {
 	c := k.c
-	c.give(k.handle())
+	c.room.Give(k.handle())
 	k.log.Tell(k.platform, "Cell %s stopping instance %s", c.ID, k.handle())
 	k.log.Tell(k.platform, "Cell %s destroying container for instance %s", c.ID, k.handle())
 	if err := c.destroy(ctx, k.handle()); err != nil {

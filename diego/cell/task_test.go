@@ -17,7 +17,10 @@ import (
 	"time"
 
 	"ingot/cf"
+	"ingot/diego/cell/show"
 )
+
+const helper = show.Program
 
 func (w *world) startTask(t cf.Task) {
 	w.t.Helper()
@@ -178,7 +181,7 @@ func TestStaging(t *testing.T) {
 	if want := []string{helper, "build", "-buildpack=ruby_buildpack", "-buildpack=go_buildpack", "-skipDetect=true"}; !slices.Equal(program.Args, want) || program.User != "vcap" {
 		t.Errorf("program %+v", program)
 	}
-	e := env(program.Env)
+	e := vars(program.Env)
 	for k, v := range map[string]string{"CF_STACK": "cflinuxfs4", "CF_INSTANCE_ADDR": "", "CF_INSTANCE_PORT": "", "CF_INSTANCE_PORTS": "[]", "LANG": "en_US.UTF-8", "CF_INSTANCE_INTERNAL_IP": "127.0.0.1", "MEMORY_LIMIT": "1024m"} {
 		if got, ok := e[k]; !ok || got != v {
 			t.Errorf("%s is %q (there: %v), want %q", k, got, ok, v)
@@ -285,35 +288,6 @@ func TestStagingOfABadResult(t *testing.T) {
 		if got := w.board.done[0]; !got.Failed || got.Reason != "failed to fetch result" {
 			t.Errorf("done %+v", got)
 		}
-	}
-}
-
-func TestBuildpacksArePruned(t *testing.T) {
-	w := newWorld(t).start()
-	var held string
-	for i := range keepPacks + 5 {
-		text := zipOf(t, map[string]string{"bin/detect": string(rune('a' + i))})
-		name, free, err := w.packs.get(t.Context(), w.Cell, cf.BuildpackRef{Name: "x", Blob: w.blob(cf.BlobBuildpack, text)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if i == 0 {
-			held = name
-			defer free()
-		} else {
-			free()
-		}
-		long := time.Now().Add(time.Duration(i-1000) * time.Minute)
-		if err := os.Chtimes(name, long, long); err != nil {
-			t.Fatal(err)
-		}
-	}
-	es, err := os.ReadDir(filepath.Join(w.data, "buildpacks"))
-	if err != nil || len(es) > keepPacks+1 {
-		t.Errorf("%d buildpacks stay, %v", len(es), err)
-	}
-	if _, err := os.Stat(held); err != nil {
-		t.Errorf("one in use went: %v", err)
 	}
 }
 

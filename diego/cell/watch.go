@@ -25,11 +25,14 @@ func (c *Cell) exit(ctx context.Context, handle string) <-chan exitOf {
 	out := make(chan exitOf, 1)
 	go func() {
 		var x exitOf
-		for try := 0; try < 5; try++ {
+		for try := 0; try < 5; {
 			if x.exit, x.err = c.Containers.Wait(ctx, handle); x.err == nil || ctx.Err() != nil || cf.IsKind(x.err, cf.KindNotFound) {
 				break
 			}
-			slog.Warn("cannot wait for a container; will try again", "cell", c.ID, "handle", handle, "error", x.err)
+			if !cf.IsKind(x.err, cf.KindUnavailable) { // then it says nothing of the container
+				slog.Warn("cannot wait for a container; will try again", "cell", c.ID, "handle", handle, "error", x.err)
+				try++
+			}
 			select {
 			case <-time.After(10 * c.times.retry):
 			case <-ctx.Done():
@@ -107,14 +110,14 @@ func (l *lrp) awaitHealth(ctx context.Context, alive health.Check) error {
 // keepWatch checks a healthy instance for as long as it lives.
 func (l *lrp) keepWatch(ctx context.Context, alive, ready health.Check) error {
 	var askAlive, askReady <-chan time.Time
-	for try := 0; ; {
+	for changed := time.Now(); ; {
 		if alive.Asks() && askAlive == nil {
 			askAlive = time.After(alive.Every())
 		}
 		if ready.Asks() && askReady == nil {
 			wait := ready.Every()
 			if !l.actual.Ready {
-				wait = min(wait, health.Between(try, time.Second))
+				wait = min(wait, health.Between(time.Since(changed), time.Second))
 			}
 			askReady = time.After(wait)
 		}
@@ -131,10 +134,10 @@ func (l *lrp) keepWatch(ctx context.Context, alive, ready health.Check) error {
 		case <-askReady:
 			askReady = nil
 			now := ready.Try(ctx) == nil
-			if try++; now == l.actual.Ready || ctx.Err() != nil {
+			if now == l.actual.Ready || ctx.Err() != nil {
 				continue
 			}
-			try, l.actual.Ready = 0, now
+			changed, l.actual.Ready = time.Now(), now
 			l.tellReady(now)
 			if err := l.started(ctx); err != nil {
 				return err

@@ -28,6 +28,15 @@ func handler() http.Handler {
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = fmt.Fprintf(w, "Hello from Go, instance %s\n", cmp.Or(os.Getenv("CF_INSTANCE_INDEX"), "none"))
 	})
+	mux.HandleFunc("GET /env", func(w http.ResponseWriter, _ *http.Request) {
+		for _, e := range os.Environ() {
+			_, _ = fmt.Fprintln(w, e)
+		}
+	})
+	began := time.Now()
+	mux.HandleFunc("GET /instance", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintln(w, os.Getenv("CF_INSTANCE_GUID"), began.UnixNano())
+	})
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
 	return mux
 }

@@ -23,6 +23,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,7 +46,8 @@ const (
 // Store holds images and layers as committed snapshots without parents.
 type Store struct {
 	Snapshots snapshots.Snapshotter
-	MaxBytes  int64 // that one archive may unpack to; 0 = 16 GiB
+	Collect   func(context.Context) error // frees the disk of removed snapshots
+	MaxBytes  int64                       // that one archive may unpack to; 0 = 16 GiB
 	Log       *slog.Logger
 
 	mu    sync.Mutex
@@ -84,6 +86,9 @@ func (s *Store) Start(ctx context.Context) error {
 		if err := s.Snapshots.Remove(ctx, n); err != nil && !errdefs.IsNotFound(err) {
 			return fmt.Errorf("remove half a snapshot: %w", err)
 		}
+	}
+	if half != nil {
+		return s.Collect(ctx)
 	}
 	return nil
 }
@@ -228,6 +233,18 @@ func (s *Store) folder(ctx context.Context, ref string) (string, error) {
 	return m[0].Source, nil
 }
 
+// Layers is how many bytes all layers have.
+func (s *Store) Layers() (sum int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for ref, it := range s.known {
+		if strings.HasPrefix(ref, "layer-") {
+			sum += it.size
+		}
+	}
+	return sum
+}
+
 // DropUnused removes layers, the longest unused first, until the rest fits into budget bytes, and images that have lost
 // their name; used ones stay. The caller sees to it that no container is being made meanwhile.
 func (s *Store) DropUnused(ctx context.Context, used map[string]bool, budget int64) error {
@@ -249,16 +266,21 @@ func (s *Store) DropUnused(ctx context.Context, used map[string]bool, budget int
 		}
 	}
 	sort.Slice(old, func(i, j int) bool { return s.known[old[i]].used.Before(s.known[old[j]].used) })
+	dropped := false
 	for _, ref := range old {
 		if sum <= budget {
 			break
 		}
+		dropped = true
 		if err := s.Snapshots.Remove(ctx, ref); err != nil && !errdefs.IsNotFound(err) {
 			return fmt.Errorf("drop %s: %w", ref, err)
 		}
 		sum -= s.known[ref].size
 		delete(s.known, ref)
 		delete(s.paths, ref)
+	}
+	if dropped {
+		return s.Collect(ctx)
 	}
 	return nil
 }
@@ -304,7 +326,8 @@ func (s *Store) commit(ctx context.Context, ref, digest string, r io.Reader, fil
 	}
 	defer func() {
 		if err != nil {
-			if e := s.Snapshots.Remove(context.WithoutCancel(ctx), key); e != nil {
+			ctx := context.WithoutCancel(ctx)
+			if e := errors.Join(s.Snapshots.Remove(ctx, key), s.Collect(ctx)); e != nil {
 				s.Log.Warn("half a snapshot stays until the next start", "snapshot", key, "error", e)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/containerd/v2/client"
@@ -48,7 +49,7 @@ func (r record) endpoint() network.Endpoint {
 	return network.Endpoint{Lease: r.Lease, Egress: r.Spec.Egress}
 }
 
-// container is one container in the books of this process. The fields above mu are set before it is in the books.
+// container is one container in the books of this process. What is not guarded is set before made, and only read after.
 type container struct {
 	record
 	task client.Task // nil: its program ended before this process began
@@ -56,9 +57,10 @@ type container struct {
 	done chan struct{} // closed when its program has ended
 	exit cf.Exit       // valid once done is closed
 
-	mu      sync.Mutex // one of Start, Attach, Delete at a time
-	started bool
-	gone    bool // deleted
+	made    bool // Create is done; guarded by the books' lock
+	started atomic.Bool
+	mu      sync.Mutex // one of Create, Start, Attach, Delete at a time
+	gone    bool       // deleted; guarded by mu
 }
 
 func newContainer(r record) *container {
@@ -75,9 +77,7 @@ func (c *container) ended() bool {
 }
 
 func (c *container) info() cf.ContainerInfo {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return cf.ContainerInfo{Spec: c.Spec, Address: c.Lease.Address.String(), Ports: c.Lease.Ports, Started: c.started, Exited: c.ended()}
+	return cf.ContainerInfo{Spec: c.Spec, Address: c.Lease.Address.String(), Ports: c.Lease.Ports, Started: c.started.Load(), Exited: c.ended()}
 }
 
 // watch waits for the end of the program; the task itself is the truth, for events may be lost. Whatever it wrote is

@@ -59,6 +59,9 @@ func (e *Engine) Create(ctx context.Context, s cf.ContainerSpec) (cf.ContainerIn
 		}
 		return cf.ContainerInfo{}, err
 	}
+	e.mu.Lock()
+	c.made = true
+	e.mu.Unlock()
 	c.mu.Unlock()
 	return c.info(), nil
 }
@@ -197,6 +200,7 @@ func (e *Engine) newTask(ctx context.Context, c *container, lowers []string, up 
 	if err != nil {
 		return fmt.Errorf("new task: %w", err)
 	}
+	widen(c.out.pipes.Config())
 	return e.follow(c)
 }
 
@@ -205,14 +209,14 @@ func (e *Engine) pipesFor(c *container) cio.Creator {
 	return func(id string) (cio.IO, error) {
 		p, err := make(id)
 		if err == nil {
-			widen(p.Config())
 			c.out.opened(p)
 		}
 		return p, err
 	}
 }
 
-// widen lets pipes hold more than the usual 64 kB while nobody reads; where the kernel refuses, that stays.
+// widen lets pipes hold more than the usual 64 kB while nobody reads; where the kernel refuses, that stays. The shim has
+// them open by now: before that, our closing of a pipe would look like the end of the output.
 func widen(c cio.Config) {
 	for _, path := range []string{c.Stdout, c.Stderr} {
 		if f, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0); err == nil {

@@ -13,7 +13,6 @@ import (
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
-	"ingot/cf"
 	"ingot/garden/linux/containerd"
 )
 
@@ -22,14 +21,14 @@ const deleteWithin = 30 * time.Second
 
 // Delete ends the container and removes all of it; after an error it may be called again.
 func (e *Engine) Delete(_ context.Context, handle string) error {
-	c, err := e.get(handle)
-	if cf.IsKind(err, cf.KindNotFound) {
+	e.mu.Lock()
+	c, ok := e.all[handle]
+	e.mu.Unlock()
+	if !ok {
 		e.leases.Give(handle)
 		return nil
-	} else if err != nil {
-		return err
 	}
-	c.mu.Lock()
+	c.mu.Lock() // waits for a Create
 	if c.gone {
 		c.mu.Unlock()
 		return nil

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -23,11 +24,11 @@ type helpers struct {
 }
 
 // extract writes the helpers to <folder>/<digest>/, where running shims of another version keep theirs.
-func extract(folder string) (helpers, error) {
+func extract(from fs.ReadFileFS, folder string) (helpers, error) {
 	names := []string{"runc", "shim", "init"}
 	packed, all := map[string][]byte{}, sha256.New()
 	for _, n := range names {
-		b, err := bin.ReadFile("bin/" + n + ".gz")
+		b, err := from.ReadFile("bin/" + n + ".gz")
 		if err != nil {
 			return helpers{}, fmt.Errorf("this build has no helper program %s: run tools/build.sh and build again", n)
 		}

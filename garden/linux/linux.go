@@ -128,14 +128,14 @@ func (e *Engine) prepare() error {
 	e.cgroups = openCgroups("ingot-" + e.id)
 	e.daemon = &containerd.Server{Root: filepath.Join(e.Data, "containerd"), State: filepath.Join(e.run, "state"), Run: e.run, Log: e.Log}
 	e.ctx = e.daemon.Context(e.ctx)
-	e.images = &image.Store{Log: e.Log}
+	e.images = &image.Store{Log: e.Log, Collect: e.daemon.Collect}
 	e.disks = &disk.Disks{Folder: filepath.Join(e.Data, "disks"), Mounts: filepath.Join(e.run, "m")}
 	e.leases = &network.Leases{Network: e.Network}
 	e.net = &network.Network{ID: e.id, Pool: e.Network, HostAddress: e.HostAddress, Memory: filepath.Join(e.Data, "sysctl.json"), Log: e.Log}
 	if err := e.disks.Start(); err != nil {
 		return err
 	}
-	e.helpers, err = extract(filepath.Join(e.Data, "bin"))
+	e.helpers, err = extract(bin, filepath.Join(e.Data, "bin"))
 	return err
 }
 
@@ -181,6 +181,9 @@ func (e *Engine) AddLayer(ctx context.Context, img string, l cf.Layer, r io.Read
 	if err := e.images.Add(e.ctx, l, stopped{ctx, r}); err != nil {
 		return err
 	}
+	if e.images.Layers() <= e.LayerBytes {
+		return nil
+	}
 	return e.DropUnusedLayers(e.LayerBytes)
 }
 
@@ -213,12 +216,12 @@ func (e *Engine) DropUnusedLayers(budget int64) error {
 	return e.images.DropUnused(e.ctx, used, budget)
 }
 
-// get finds a container.
+// get finds a container that Create has finished.
 func (e *Engine) get(handle string) (*container, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	c, ok := e.all[handle]
-	if !ok {
+	if !ok || !c.made {
 		return nil, cf.Errorf(cf.KindNotFound, "", "no container %q", handle)
 	}
 	return c, nil

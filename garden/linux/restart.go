@@ -122,6 +122,8 @@ func (e *Engine) revive(ct client.Container) (*container, error) {
 		return nil, nil //nolint:nilnil // as said above
 	}
 	c := newContainer(r)
+	c.made = true
+	c.started.Store(true)
 	task, err := ct.Task(e.ctx, nil)
 	if err != nil && !errdefs.IsNotFound(err) {
 		return nil, err
@@ -132,7 +134,7 @@ func (e *Engine) revive(ct client.Container) (*container, error) {
 			return nil, err
 		}
 		if s.Status == client.Running || s.Status == client.Paused {
-			c.task, c.started = task, true
+			c.task = task
 			return c, e.follow(c)
 		}
 	}
@@ -140,7 +142,7 @@ func (e *Engine) revive(ct client.Container) (*container, error) {
 	if !ok {
 		return nil, nil //nolint:nilnil // as said above
 	}
-	c.exit, c.started = x, true
+	c.exit = x
 	close(c.done)
 	return c, nil
 }

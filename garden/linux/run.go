@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -25,14 +26,14 @@ func (e *Engine) Start(ctx context.Context, handle string, s cf.Streams) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.started || c.gone || c.task == nil {
+	if c.started.Load() || c.gone || c.task == nil {
 		return cf.Errorf(cf.KindConflict, "", "container %q was started before", handle)
 	}
 	c.out.to(s.Out, s.Err)
 	if err := c.task.Start(e.daemon.Context(ctx)); err != nil {
 		return fmt.Errorf("start container %s: %w", handle, err)
 	}
-	c.started = true
+	c.started.Store(true)
 	return nil
 }
 
@@ -45,7 +46,7 @@ func (e *Engine) Attach(_ context.Context, handle string, s cf.Streams) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.started {
+	if !c.started.Load() {
 		return cf.Errorf(cf.KindConflict, "", "container %q was not started", handle)
 	}
 	if c.task == nil || c.ended() {
@@ -201,7 +202,7 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // refusal tells a program that cannot be run from an engine that cannot run it.
 func refusal(err error) error {
-	if errdefs.IsNotFound(err) || errdefs.IsInvalidArgument(err) {
+	if strings.Contains(err.Error(), "unable to start container process") { // runc's words; its error has no kind
 		return cf.Wrap(cf.KindUnprocessable, "", "the program cannot be run", err)
 	}
 	return err

@@ -102,9 +102,10 @@ func invalid(format string, args ...any) error {
 // process is a program as the runtime takes it. It gets no capabilities as vcap, and as root only those that act on what
 // belongs to its user namespace.
 func process(p cf.Program, files int) *specs.Process {
+	oomScore := 500 // where the whole host lacks memory, apps go before the platform
 	out := &specs.Process{
 		Args: p.Args, Cwd: p.Dir, User: specs.User{UID: image.VCAP, GID: image.VCAP}, NoNewPrivileges: true,
-		Capabilities: &specs.LinuxCapabilities{},
+		Capabilities: &specs.LinuxCapabilities{}, OOMScoreAdj: &oomScore,
 	}
 	if out.Cwd == "" {
 		out.Cwd = home

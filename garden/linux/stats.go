@@ -23,16 +23,11 @@ const (
 // List returns all containers that Create made.
 func (e *Engine) List(context.Context) ([]cf.ContainerInfo, error) {
 	e.mu.Lock()
-	var all []*container
-	for _, c := range e.all {
-		all = append(all, c)
-	}
-	e.mu.Unlock()
+	defer e.mu.Unlock()
 	var out []cf.ContainerInfo
-	for _, c := range all {
-		i := c.info() // waits for a Create or Delete of it
-		if _, err := e.get(i.Spec.Handle); err == nil {
-			out = append(out, i)
+	for _, c := range e.all {
+		if c.made {
+			out = append(out, c.info())
 		}
 	}
 	return out, nil

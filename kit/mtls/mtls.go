@@ -5,6 +5,7 @@
 package mtls
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -25,15 +26,14 @@ import (
 type CA struct {
 	Cert *x509.Certificate
 	PEM  []byte // the CA's certificate
-	key  *ecdsa.PrivateKey
+	key  crypto.Signer
 }
 
 // LoadCA reads ca.crt and ca.key in folder, or makes a CA named name there.
 func LoadCA(folder, name string) (*CA, error) {
 	crt, key := filepath.Join(folder, "ca.crt"), filepath.Join(folder, "ca.key")
-	ca, err := readCA(crt, key)
-	if !errors.Is(err, os.ErrNotExist) {
-		return ca, err
+	if _, err := os.Stat(crt); !errors.Is(err, os.ErrNotExist) { // a certificate without its key is an error of readCA
+		return readCA(crt, key)
 	}
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -72,7 +72,11 @@ func readCA(crt, key string) (*CA, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &CA{Cert: cert, PEM: text, key: pair.PrivateKey.(*ecdsa.PrivateKey)}, nil
+	signer, ok := pair.PrivateKey.(crypto.Signer) // of any kind: an operator may bring his own CA
+	if !ok || !cert.IsCA {
+		return nil, fmt.Errorf("%s is not the certificate of a CA", crt)
+	}
+	return &CA{Cert: cert, PEM: text, key: signer}, nil
 }
 
 // Issue makes a certificate for server and client use. Names may be wildcards; ips may be nil.

@@ -21,8 +21,8 @@ var words = map[Engine]map[string]string{
 	SQLite: {"$serial": "INTEGER PRIMARY KEY AUTOINCREMENT", "$guid": "TEXT", "$name": "TEXT", "$word": "TEXT", "$text": "TEXT", "$json": "TEXT",
 		"$blob": "BLOB", "$int": "INTEGER", "$bool": "BOOLEAN", "$time": "INTEGER", "$float": "REAL", "$options": ""},
 	Postgres: {"$serial": "BIGSERIAL PRIMARY KEY", "$guid": `VARCHAR(200) COLLATE "C"`, "$name": `VARCHAR(255) COLLATE "C"`,
-		"$word": `VARCHAR(63) COLLATE "C"`, "$text": "TEXT", "$json": "TEXT", "$blob": "BYTEA", "$int": "BIGINT", "$bool": "BOOLEAN", "$time": "BIGINT", "$float": "DOUBLE PRECISION", "$options": ""},
-	MySQL: {"$serial": "BIGINT PRIMARY KEY AUTO_INCREMENT", "$guid": "VARCHAR(200)", "$name": "VARCHAR(255)", "$word": "VARCHAR(63)", "$text": "LONGTEXT", "$json": "LONGTEXT",
+		"$word": `VARCHAR(64) COLLATE "C"`, "$text": "TEXT", "$json": "TEXT", "$blob": "BYTEA", "$int": "BIGINT", "$bool": "BOOLEAN", "$time": "BIGINT", "$float": "DOUBLE PRECISION", "$options": ""},
+	MySQL: {"$serial": "BIGINT PRIMARY KEY AUTO_INCREMENT", "$guid": "VARCHAR(200)", "$name": "VARCHAR(255)", "$word": "VARCHAR(64)", "$text": "LONGTEXT", "$json": "LONGTEXT",
 		"$blob": "LONGBLOB", "$int": "BIGINT", "$bool": "BOOLEAN", "$time": "BIGINT", "$float": "DOUBLE",
 		"$options": "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"},
 }
@@ -30,7 +30,7 @@ var words = map[Engine]map[string]string{
 var word = regexp.MustCompile(`\$[a-z]+\b`)
 
 // Migrate brings the store to the newest of the goose migrations *.sql in fsys. In them the types are written $serial,
-// $guid (200 characters), $name (255), $word (63), $text, $json, $blob, $int, $bool, $float and $time (microseconds since 1970), and a
+// $guid (200 characters), $name (255), $word (64), $text, $json, $blob, $int, $bool, $float and $time (microseconds since 1970), and a
 // table ends with $options. version names the table of applied versions, one for each room that shares a store.
 // It may be killed at any statement and run again where every statement says IF NOT EXISTS.
 func (db *DB) Migrate(ctx context.Context, fsys fs.FS, version string) error {

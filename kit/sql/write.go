@@ -2,8 +2,11 @@ package sql
 
 import (
 	"context"
+	dbsql "database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -23,13 +26,26 @@ type job struct {
 // writingKey marks the ctx of a function that Write runs.
 type writingKey struct{}
 
-// maxWrite ends a transaction on a server that does not answer.
-const maxWrite = time.Minute
+// maxWrite ends a transaction on a server that does not answer; maxTries bounds how often a deadlock is met.
+const (
+	maxWrite = time.Minute
+	maxTries = 8
+)
+
+// undone tells whether a server undid a transaction for the sake of another one.
+func undone(err error) bool {
+	if err == nil {
+		return false
+	}
+	s := err.Error()
+	return strings.Contains(s, "SQLSTATE 40001") || strings.Contains(s, "SQLSTATE 40P01") || strings.Contains(s, "Error 1213")
+}
 
 // Write runs fn in a transaction and returns after it was committed durably. An error or panic of fn undoes its own
 // work only. On SQLite many calls share one commit, so fn must do nothing but SQL and must not wait; it may run
 // after other calls' functions in the same transaction, never beside them. Once begun, fn is not cancelled by ctx.
-// A Write inside fn is refused: on SQLite it would wait for itself.
+// A Write inside fn is refused: on SQLite it would wait for itself. On a server, fn runs again when the server broke a
+// deadlock by undoing it, so fn sets what it computes and does not add to it.
 func (db *DB) Write(ctx context.Context, fn func(ctx context.Context, tx bun.Tx) error) error {
 	if ctx.Value(writingKey{}) != nil {
 		return errors.New("a write inside a write")
@@ -41,7 +57,14 @@ func (db *DB) Write(ctx context.Context, fn func(ctx context.Context, tx bun.Tx)
 	if db.queue == nil {
 		in, cancel := context.WithTimeout(in, maxWrite)
 		defer cancel()
-		return db.write.RunInTx(in, nil, fn)
+		// MySQL's own default locks gaps between rows, in which two inserts easily meet in a deadlock.
+		level := &dbsql.TxOptions{Isolation: dbsql.LevelReadCommitted}
+		err := db.write.RunInTx(in, level, fn)
+		for try := 1; try < maxTries && undone(err) && in.Err() == nil; try++ {
+			time.Sleep(time.Duration(rand.N(1<<try)) * time.Millisecond)
+			err = db.write.RunInTx(in, level, fn)
+		}
+		return err
 	}
 	j := &job{ctx: in, fn: fn, done: make(chan error, 1)}
 	if err := db.enqueue(ctx, j); err != nil {

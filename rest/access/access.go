@@ -115,7 +115,7 @@ func (r Role) OfOrg() bool { return slices.Contains(OrgRoles, r) }
 // Known tells whether CF has the role.
 func (r Role) Known() bool { return r.OfOrg() || slices.Contains(SpaceRoles, r) }
 
-// in gives the roles that are held in organizations, and those held in spaces.
+// split gives the roles that are held in organizations, and those held in spaces.
 func (rs Roles) split() (org, space Roles) {
 	for _, r := range rs {
 		if r.OfOrg() {

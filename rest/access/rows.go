@@ -94,27 +94,23 @@ func Ensure(ctx context.Context, db *sql.DB, c Caller) error {
 	var has string
 	err := db.Read().NewSelect().TableExpr("rest_users").Column("type").Where("guid = ?", c.GUID).Scan(ctx, &has)
 	switch {
-	case err == nil && has == want:
-		return nil
-	case err == nil && has != "":
-		return &cf.Error{Kind: cf.KindUnauthenticated, Code: "InvalidAuthToken"}
-	case err != nil && !errors.Is(err, sql.ErrNoRows):
+	case errors.Is(err, sql.ErrNoRows):
+		err = db.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+			return row.Insert(ctx, tx, &User{Labelled: row.Labelled{Row: row.Row{GUID: c.GUID}}, Type: want})
+		})
+		if sql.IsUnique(err) { // another request was first
+			return Ensure(ctx, db, c)
+		}
 		return err
+	case err != nil || has == want:
+		return err
+	case has != "":
+		return &cf.Error{Kind: cf.KindUnauthenticated, Code: "InvalidAuthToken"}
 	}
-	err = db.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		r, err := tx.NewUpdate().TableExpr("rest_users").Set("type = ?", want).Where("guid = ?", c.GUID).Exec(ctx)
-		if err != nil {
-			return err
-		}
-		if n, err := r.RowsAffected(); err != nil || n > 0 {
-			return err
-		}
-		return row.Insert(ctx, tx, &User{Labelled: row.Labelled{Row: row.Row{GUID: c.GUID}}, Type: want})
+	return db.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewUpdate().TableExpr("rest_users").Set("type = ?", want).Where("guid = ? AND type = ''", c.GUID).Exec(ctx)
+		return err
 	})
-	if sql.IsUnique(err) { // another request was first
-		return nil
-	}
-	return err
 }
 
 // HoldSpace holds the space's row until tx ends, and refuses when the space is gone or being deleted: whatever creates

@@ -46,7 +46,7 @@ func InSpaces(column string, roles ...Role) Scope {
 // Orgs is the sub-select of organizations in which the caller has one of the roles. Space roles count for the space's
 // organization: role rows of spaces carry it.
 func Orgs(c Caller, roles ...Role) schema.QueryAppender {
-	return bun.SafeQuery("SELECT r.org_guid FROM rest_roles AS r WHERE r.user_guid = ? AND r.type IN (?)", c.GUID, bun.In(roles))
+	return bun.SafeQuery("SELECT r.org_guid FROM rest_roles AS r WHERE r.user_guid = ? AND r.type IN (?)", c.GUID, bun.List(roles))
 }
 
 // Spaces is the sub-select of spaces in which the caller has one of the roles; organization roles count for all
@@ -57,11 +57,11 @@ func Spaces(c Caller, roles ...Role) schema.QueryAppender {
 	const through = "SELECT s.guid FROM rest_spaces AS s JOIN rest_roles AS r ON r.org_guid = s.org_guid WHERE r.user_guid = ? AND r.type IN (?)"
 	switch {
 	case len(org) == 0:
-		return bun.SafeQuery(direct, c.GUID, bun.In(space))
+		return bun.SafeQuery(direct, c.GUID, bun.List(space))
 	case len(space) == 0:
-		return bun.SafeQuery(through, c.GUID, bun.In(org))
+		return bun.SafeQuery(through, c.GUID, bun.List(org))
 	}
-	return bun.SafeQuery(direct+" UNION "+through, c.GUID, bun.In(space), c.GUID, bun.In(org))
+	return bun.SafeQuery(direct+" UNION "+through, c.GUID, bun.List(space), c.GUID, bun.List(org))
 }
 
 // HasInSpace tells whether the caller has one of the roles in the space or (organization roles) in its organization.
@@ -70,10 +70,10 @@ func HasInSpace(ctx context.Context, db bun.IDB, c Caller, space *Space, roles .
 	q := db.NewSelect().TableExpr("rest_roles").ColumnExpr("1").Where("user_guid = ?", c.GUID).
 		WhereGroup(" AND ", func(q *bun.SelectQuery) *bun.SelectQuery {
 			if len(org) > 0 {
-				q = q.WhereOr("org_guid = ? AND type IN (?)", space.OrgGUID, bun.In(org))
+				q = q.WhereOr("org_guid = ? AND type IN (?)", space.OrgGUID, bun.List(org))
 			}
 			if len(inSpace) > 0 {
-				q = q.WhereOr("space_guid = ? AND type IN (?)", space.GUID, bun.In(inSpace))
+				q = q.WhereOr("space_guid = ? AND type IN (?)", space.GUID, bun.List(inSpace))
 			}
 			return q
 		})
@@ -83,7 +83,7 @@ func HasInSpace(ctx context.Context, db bun.IDB, c Caller, space *Space, roles .
 // HasInOrg tells whether the caller has one of the organization roles in the organization.
 func HasInOrg(ctx context.Context, db bun.IDB, c Caller, org string, roles ...Role) (bool, error) {
 	return db.NewSelect().TableExpr("rest_roles").ColumnExpr("1").
-		Where("user_guid = ? AND org_guid = ? AND type IN (?)", c.GUID, org, bun.In(roles)).Exists(ctx)
+		Where("user_guid = ? AND org_guid = ? AND type IN (?)", c.GUID, org, bun.List(roles)).Exists(ctx)
 }
 
 // Forbidden is the answer to who sees an object but may not do that.

@@ -38,17 +38,21 @@ type Target struct {
 	Org, Space       string // guids; "" where it lives in none
 }
 
-// Record writes an event of the caller in ctx. data is CF's metadata of the event; see Request.
-func Record(ctx context.Context, tx bun.Tx, kind string, t Target, data map[string]any) error {
-	guid, actor, name := access.From(ctx).Actor()
-	return RecordBy(ctx, tx, Actor{guid, actor, name}, kind, t, data)
-}
-
-// Actor is who an event is told of when it is not the caller: a process that crashed, a role's holder.
+// Actor is who did it when it was not the caller: a process that crashed.
 type Actor struct{ GUID, Type, Name string }
 
-// RecordBy writes an event of another actor.
-func RecordBy(ctx context.Context, tx bun.Tx, a Actor, kind string, t Target, data map[string]any) error {
+type actorKey struct{}
+
+// By makes the events that are recorded with ctx those of another actor than the caller.
+func By(ctx context.Context, a Actor) context.Context { return context.WithValue(ctx, actorKey{}, a) }
+
+// Record writes an event of the caller in ctx, or of the actor that By named. data is CF's metadata of the event; see
+// Request.
+func Record(ctx context.Context, tx bun.Tx, kind string, t Target, data map[string]any) error {
+	a, ok := ctx.Value(actorKey{}).(Actor)
+	if !ok {
+		a.GUID, a.Type, a.Name = access.From(ctx).Actor()
+	}
 	if data == nil {
 		data = map[string]any{}
 	}

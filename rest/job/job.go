@@ -74,18 +74,25 @@ func (j *Job) Decode(v any) error {
 	return nil
 }
 
-// Enqueue writes a job of the caller in ctx: operation, the noun it is about, and any payload. Call Pool.Wake once tx
-// is committed, so that it starts at once.
-func Enqueue(ctx context.Context, tx bun.Tx, operation, kind, guid string, payload any) (*Job, error) {
-	j := &Job{Operation: operation, State: Processing, ResourceType: kind, ResourceGUID: guid}
+// Work is what a new job is to do.
+type Work struct {
+	Operation string // a Kind's
+	Kind      string // of the noun it is about, such as app
+	GUID      string // of that
+	Payload   any    // as JSON; Job.Decode reads it
+}
+
+// Enqueue writes a job of the caller in ctx. Call Pool.Wake once tx is committed, so that it starts at once.
+func Enqueue(ctx context.Context, tx bun.Tx, w Work) (*Job, error) {
+	j := &Job{Operation: w.Operation, State: Processing, ResourceType: w.Kind, ResourceGUID: w.GUID}
 	j.Caller.V = access.From(ctx)
-	b, err := json.Marshal(payload)
+	b, err := json.Marshal(w.Payload)
 	if err != nil {
-		return nil, fmt.Errorf("payload of %s: %w", operation, err)
+		return nil, fmt.Errorf("payload of %s: %w", w.Operation, err)
 	}
 	j.Payload.V = b
 	if err := row.Insert(ctx, tx, j); err != nil {
-		return nil, fmt.Errorf("enqueue %s: %w", operation, err)
+		return nil, fmt.Errorf("enqueue %s: %w", w.Operation, err)
 	}
 	return j, nil
 }

@@ -21,7 +21,7 @@ func enqueue(t *testing.T, db *sql.DB, operation string) string {
 	var j *job.Job
 	ctx := access.With(t.Context(), access.NewCaller(cf.Identity{UserID: "joe"}))
 	err := db.Write(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
-		j, err = job.Enqueue(ctx, tx, operation, "thing", "g", map[string]int{"n": 7})
+		j, err = job.Enqueue(ctx, tx, job.Work{Operation: operation, Kind: "thing", GUID: "g", Payload: map[string]int{"n": 7}})
 		return err
 	})
 	if err != nil {

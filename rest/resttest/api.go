@@ -104,7 +104,10 @@ func Serving(t testing.TB, db *sql.DB, u *Users, url string, h http.Handler) *AP
 func (a *API) Serve(s rest.Server) {
 	t := a.T
 	t.Helper()
-	pool := &job.Pool{DB: a.DB}
+	pool := s.Jobs
+	if pool == nil {
+		pool = &job.Pool{DB: a.DB}
+	}
 	a.url = "https://api.ingot.test"
 	s.DB, s.Tokens, s.Jobs, s.URL = a.DB, a.Users, pool, a.url
 	if err := s.Start(t.Context()); err != nil {

@@ -17,7 +17,8 @@ func (x *exchange) deliver() (clean bool) {
 		x.tunnel()
 		return false
 	}
-	body := x.resp.Response(x.b.br, x.req.Method)
+	x.keep = x.keep && !x.c.rt.closing.Load()
+	body := x.resp.Response(x.b.Reader, x.req.Method)
 	clean = !x.resp.Close && !body.UntilClose()
 	chunk := false
 	if body.Chunked() && !body.Done() || body.UntilClose() {
@@ -53,7 +54,7 @@ func (x *exchange) stream(body *h1.Body, chunk bool) error {
 			held = held[:0]
 		}
 		if !body.Buffered() {
-			_ = x.b.nc.SetReadDeadline(time.Now().Add(slice))
+			_ = x.b.SetReadDeadline(time.Now().Add(slice))
 		}
 		n, err := body.Read(room[chunkHead : pieceSize-chunkTail])
 		if n > 0 {
@@ -124,17 +125,17 @@ func (x *exchange) tunnel() {
 		return
 	}
 	_ = x.c.nc.SetDeadline(time.Time{})
-	_ = x.b.nc.SetDeadline(time.Time{})
+	_ = x.b.SetDeadline(time.Time{})
 	x.c.rt.counts.tunnels.Inc()
 	defer x.c.rt.counts.tunnels.Dec()
 	up := make(chan struct{})
 	go func() {
 		defer close(up)
-		n, _ := io.Copy(x.b.nc, x.c.br)
+		n, _ := io.Copy(x.b.Conn, x.c.br)
 		x.received.Store(n)
-		halfClose(x.b.nc, x.c.rt.Limits.Stall)
+		halfClose(x.b.Conn, x.c.rt.Limits.Stall)
 	}()
-	x.sent, _ = io.Copy(x.c.nc, x.b.br)
+	x.sent, _ = io.Copy(x.c.nc, x.b.Reader)
 	halfClose(x.c.nc, x.c.rt.Limits.Stall)
 	<-up
 }

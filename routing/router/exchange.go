@@ -1,8 +1,6 @@
 package router
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"io"
 	"os"
@@ -11,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"ingot/cf"
+	"ingot/routing/router/backend"
 	"ingot/routing/router/h1"
 	"ingot/routing/table"
 )
@@ -26,7 +26,7 @@ type exchange struct {
 	name     string // the host, lower case, without port
 	pool     *table.Pool
 	end      *table.Endpoint // that answers; nil: none did
-	b        *backend
+	b        *backend.Conn
 	keep     bool // the client's connection can go on
 	upgrade  string
 	wanted   want
@@ -56,11 +56,11 @@ func (x *exchange) run(c *client) bool {
 	if err == nil {
 		err = x.req.ParseRequest(head)
 	}
-	x.id = newID()
+	x.id = cf.NewGUID()
 	if err != nil {
 		return x.refuse(err)
 	}
-	x.keep = !x.req.Close && !c.rt.closing.Load()
+	x.keep = !x.req.Close
 	x.body = x.req.Request(c.br)
 	x.serve()
 	x.finish()
@@ -71,9 +71,11 @@ func (x *exchange) run(c *client) bool {
 func (x *exchange) serve() {
 	switch {
 	case x.req.Method == "CONNECT":
+		x.keep = false
 		x.fail(405, "", "CONNECT is not supported.")
 		return
 	case x.req.Host == "":
+		x.keep = false
 		x.fail(400, "empty_host", "Request had empty Host header")
 		return
 	}
@@ -129,7 +131,7 @@ func (x *exchange) try() {
 			return
 		}
 		// A connection that was closed while idle says nothing about the instance: the next is a new one.
-		if fresh = b.reused; !fresh {
+		if fresh = b.Reused; !fresh {
 			e.Failed(time.Now())
 			tried = append(tried, e)
 		}
@@ -155,13 +157,10 @@ func (x *exchange) choose(tried []*table.Endpoint) (e *table.Endpoint, full bool
 }
 
 // connect takes an idle connection or makes one.
-func (x *exchange) connect(e *table.Endpoint, fresh bool) (*backend, error) {
-	old := idleFor
-	if _, whole := x.body.Peek(); !whole || !idempotent(x.req.Method) {
-		old = freshFor
-	}
+func (x *exchange) connect(e *table.Endpoint, fresh bool) (*backend.Conn, error) {
 	if !fresh {
-		if b := x.c.rt.conns.get(e, old); b != nil {
+		_, whole := x.body.Peek()
+		if b := x.c.rt.conns.Get(e, !whole || !idempotent(x.req.Method)); b != nil {
 			return b, nil
 		}
 	}
@@ -170,22 +169,22 @@ func (x *exchange) connect(e *table.Endpoint, fresh bool) (*backend, error) {
 
 // attempt sends the request on b and delivers the response. True: nothing of it reached the client or can have taken
 // effect, so that it may be sent again.
-func (x *exchange) attempt(b *backend) (again bool) {
+func (x *exchange) attempt(b *backend.Conn) (again bool) {
 	x.b, x.sentAt = b, time.Now()
 	clean := false
 	defer func() {
 		x.pump.stop(x)
-		if clean && b.br.Buffered() == 0 {
-			x.c.rt.conns.put(b)
+		if clean && b.Reader.Buffered() == 0 {
+			x.c.rt.conns.Put(b)
 		} else {
-			_ = b.nc.Close()
+			_ = b.Close()
 		}
 		x.unwatch()
 	}()
 	small, whole := x.body.Peek()
 	x.c.out = append(x.requestHead(x.c.out[:0], whole), small...)
-	b.writeWithin(x.c.rt.Limits.Stall)
-	_, err := b.nc.Write(x.c.out)
+	b.WriteWithin(x.c.rt.Limits.Stall)
+	_, err := b.Write(x.c.out)
 	unsent := err != nil
 	if err == nil {
 		if !whole {
@@ -194,7 +193,7 @@ func (x *exchange) attempt(b *backend) (again bool) {
 		err = x.head()
 	}
 	if err != nil {
-		return x.failed(err, whole && !x.spent && (idempotent(x.req.Method) || unsent && b.reused))
+		return x.failed(err, whole && !x.spent && (idempotent(x.req.Method) || unsent && b.Reused))
 	}
 	if whole {
 		x.received.Store(int64(len(small)))
@@ -233,7 +232,7 @@ func (x *exchange) head() error {
 		if err := x.await(); err != nil {
 			return err
 		}
-		s, err := h1.ReadHead(x.b.br, func() { _ = x.b.nc.SetReadDeadline(time.Now().Add(x.c.rt.Limits.Stall)) })
+		s, err := h1.ReadHead(x.b.Reader, func() { _ = x.b.SetReadDeadline(time.Now().Add(x.c.rt.Limits.Stall)) })
 		if err == nil {
 			err = x.resp.ParseResponse(s)
 		}
@@ -259,13 +258,13 @@ func (x *exchange) head() error {
 // await waits until the instance sends something. When that takes long it begins to watch whether the client is still
 // there; most requests never pay for that.
 func (x *exchange) await() error {
-	if x.b.br.Buffered() > 0 {
+	if x.b.Reader.Buffered() > 0 {
 		return nil
 	}
 	slice, began := 100*time.Millisecond, time.Now()
 	for {
-		_ = x.b.nc.SetReadDeadline(time.Now().Add(slice))
-		_, err := x.b.br.Peek(1)
+		_ = x.b.SetReadDeadline(time.Now().Add(slice))
+		_, err := x.b.Reader.Peek(1)
 		switch {
 		case err == nil:
 			return nil
@@ -295,7 +294,7 @@ func (x *exchange) watch() {
 		defer close(x.watching)
 		if _, err := x.c.br.Peek(1); err != nil && !x.settled.Load() {
 			x.gone.Store(true)
-			_ = x.b.nc.SetReadDeadline(time.Unix(1, 0))
+			_ = x.b.SetReadDeadline(time.Unix(1, 0))
 		}
 	}()
 }
@@ -362,20 +361,6 @@ func idempotent(method string) bool {
 		return true
 	}
 	return false
-}
-
-func newID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	var s [36]byte
-	hex.Encode(s[0:8], b[0:4])
-	hex.Encode(s[9:13], b[4:6])
-	hex.Encode(s[14:18], b[6:8])
-	hex.Encode(s[19:23], b[8:10])
-	hex.Encode(s[24:], b[10:])
-	s[8], s[13], s[18], s[23] = '-', '-', '-', '-'
-	return string(s[:])
 }
 
 func stack() string { return string(debug.Stack()) }

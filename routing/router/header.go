@@ -72,9 +72,9 @@ func (x *exchange) requestHead(b []byte, whole bool) []byte {
 	if x.pool == nil {
 		b = appendField(b, remoteHeader, x.c.remote)
 	} else {
-		b = appendField(b, "X-Cf-ApplicationID", x.b.end.App)
-		b = appendField(b, "X-Cf-InstanceID", x.b.end.Instance)
-		b = appendField(b, "X-Cf-InstanceIndex", x.b.end.Index)
+		b = appendField(b, "X-Cf-ApplicationID", x.b.Endpoint.App)
+		b = appendField(b, "X-Cf-InstanceID", x.b.Endpoint.Instance)
+		b = appendField(b, "X-Cf-InstanceIndex", x.b.Endpoint.Index)
 	}
 	return append(b, '\r', '\n')
 }
@@ -218,7 +218,7 @@ func (x *exchange) noteSession(v string) {
 	if name, _, _ := strings.Cut(first, "="); name != sessionCookie || x.pool == nil {
 		return
 	}
-	x.sticky = stickyCookie + "=" + x.b.end.Instance
+	x.sticky = stickyCookie + "=" + x.b.Endpoint.Instance
 	for rest := attributes; rest != ""; {
 		var one string
 		one, rest, _ = strings.Cut(rest, ";")

@@ -8,13 +8,14 @@ import (
 	"sync"
 	"time"
 
+	"ingot/routing/router/backend"
 	"ingot/routing/router/h1"
 )
 
 // pump sends a request's body to the instance while the response may already come back. A nil *pump has nothing to do.
 type pump struct {
 	x    *exchange
-	b    *backend
+	b    *backend.Conn
 	done chan struct{}
 	err  error // of the client's side; set before done is closed
 }
@@ -28,7 +29,7 @@ const (
 
 var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 
-func startPump(x *exchange, b *backend) *pump {
+func startPump(x *exchange, b *backend.Conn) *pump {
 	p := &pump{x: x, b: b, done: make(chan struct{})}
 	go p.run()
 	return p
@@ -42,7 +43,7 @@ func (p *pump) run() {
 	}
 	close(p.done)
 	if err != nil {
-		_ = p.b.nc.SetReadDeadline(time.Unix(1, 0)) // wake who waits for a response
+		_ = p.b.SetReadDeadline(time.Unix(1, 0)) // wake who waits for a response
 	}
 }
 
@@ -60,15 +61,15 @@ func (p *pump) copy() error {
 			if chunked {
 				piece = frame(room[:chunkHead+n+chunkTail], n)
 			}
-			p.b.writeWithin(x.c.rt.Limits.Stall)
-			if _, err := p.b.nc.Write(piece); err != nil {
+			p.b.WriteWithin(x.c.rt.Limits.Stall)
+			if _, err := p.b.Write(piece); err != nil {
 				return nil
 			}
 		}
 		switch {
 		case errors.Is(err, io.EOF):
 			if chunked {
-				_, _ = p.b.nc.Write(appendTrailer(nil, x.body.Trailer))
+				_, _ = p.b.Write(appendTrailer(nil, x.body.Trailer))
 			}
 			return nil
 		case err != nil:
@@ -137,7 +138,7 @@ func (p *pump) stop(x *exchange) {
 	}
 	if !p.finished() {
 		x.c.interrupt()
-		_ = p.b.nc.Close()
+		_ = p.b.Close()
 		<-p.done
 	}
 	if !x.body.Done() {

@@ -13,11 +13,11 @@ import (
 
 // counts are the router's metrics.
 type counts struct {
-	requests                                       [6]prometheus.Counter // by the status's first digit; 0 = none was sent
-	latency                                        prometheus.Histogram
-	refused, handshakes, malformed, panics         prometheus.Counter
-	dialErrors, registered, unregistered, outdated prometheus.Counter
-	tunnels                                        prometheus.Gauge
+	requests                                      [6]prometheus.Counter // by the status's first digit; 0 = none was sent
+	latency                                       prometheus.Histogram
+	refused, handshakes, malformed, panics        prometheus.Counter
+	dialErrors, registered, unregistered, ignored prometheus.Counter
+	tunnels                                       prometheus.Gauge
 }
 
 func newCounts(rt *Router) *counts {
@@ -38,7 +38,7 @@ func newCounts(rt *Router) *counts {
 		dialErrors:   counter("backend_dial_errors_total", "Connections to instances that could not be made."),
 		registered:   counter("registrations_total", "Registrations applied, refreshes included."),
 		unregistered: counter("unregistrations_total", "Unregistrations applied."),
-		outdated:     counter("registrations_outdated_total", "Registrations ignored: malformed, or older than what is known."),
+		ignored:      counter("registrations_ignored_total", "Messages ignored: malformed, or older than what is known."),
 		tunnels:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "ingot_router_tunnels", Help: "Upgraded connections."}),
 	}
 	for i := range c.requests {

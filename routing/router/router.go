@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"ingot/cf"
+	"ingot/routing/router/backend"
+	"ingot/routing/router/registry"
 	"ingot/routing/table"
 )
 
@@ -40,7 +43,7 @@ type Router struct {
 	ID      string // in router.start; "" = made up
 	Index   string // of this router among routers, the instance id of its log lines; "" = 0
 
-	conns   pool
+	conns   backend.Pool
 	system  *system
 	counts  *counts
 	mu      sync.Mutex
@@ -48,7 +51,7 @@ type Router struct {
 	wg      sync.WaitGroup
 	closing atomic.Bool
 	cancel  context.CancelFunc
-	sub     *nats.Subscription
+	feed    *registry.Registry // nil without NATS
 }
 
 // Limits of what clients and instances may use. A zero field means the default beside it.
@@ -101,13 +104,13 @@ func (rt *Router) Start(context.Context) error {
 	rt.cancel = cancel
 	rt.system = newSystem(rt.System)
 	rt.wg.Go(rt.system.serve)
-	if err := rt.follow(ctx); err != nil {
+	if err := rt.follow(); err != nil {
 		rt.system.close()
 		cancel()
 		rt.wg.Wait()
 		return err
 	}
-	rt.wg.Go(func() { rt.conns.sweep(ctx) })
+	rt.wg.Go(func() { rt.conns.Sweep(ctx) })
 	for _, l := range rt.HTTPS {
 		rt.wg.Go(func() { rt.accept(l, true) })
 	}
@@ -117,24 +120,50 @@ func (rt *Router) Start(context.Context) error {
 	return nil
 }
 
+func (rt *Router) follow() error {
+	if rt.NATS == nil {
+		return nil
+	}
+	rt.feed = &registry.Registry{Table: rt.Table, NATS: rt.NATS, ID: rt.ID, Registered: rt.counts.registered,
+		Unregistered: rt.counts.unregistered, Ignored: rt.counts.ignored}
+	for _, l := range slices.Concat(rt.HTTPS, rt.HTTP) {
+		if host, _, err := net.SplitHostPort(l.Addr().String()); err == nil {
+			rt.feed.Hosts = append(rt.feed.Hosts, host)
+		}
+	}
+	return rt.feed.Start(context.Background())
+}
+
+// dial opens a connection to an instance, or to the system's own handlers.
+func (rt *Router) dial(e *table.Endpoint) (*backend.Conn, error) {
+	dial := rt.system.dial
+	if e != rt.system.end {
+		dial = func() (net.Conn, error) { return net.DialTimeout("tcp", e.Addr, rt.Limits.Dial) }
+	}
+	nc, err := dial()
+	if err != nil {
+		return nil, err
+	}
+	return backend.New(nc, e), nil
+}
+
 // Stop takes no new connections, lets running requests end, and cuts what is left when ctx ends.
 func (rt *Router) Stop(ctx context.Context) error {
 	rt.closing.Store(true)
 	var errs []error
-	for _, l := range append(rt.HTTPS, rt.HTTP...) {
+	for _, l := range slices.Concat(rt.HTTPS, rt.HTTP) {
 		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			errs = append(errs, err)
 		}
 	}
-	if rt.sub != nil {
-		if err := rt.sub.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
-			errs = append(errs, err)
-		}
+	if rt.feed != nil {
+		errs = append(errs, rt.feed.Stop())
+		rt.feed = nil
 	}
 	rt.drain(ctx)
 	rt.cancel()
 	rt.system.close()
-	rt.conns.close()
+	rt.conns.Close()
 	rt.wg.Wait()
 	return errors.Join(errs...)
 }
@@ -255,17 +284,11 @@ func (c *client) request() bool {
 }
 
 // readWithin lets reads fail after about d (up to a tenth less): setting a deadline each time would cost more.
-func (c *client) readWithin(d time.Duration) { within(c.nc.SetReadDeadline, &c.readUntil, d) }
+func (c *client) readWithin(d time.Duration) { backend.Within(c.nc.SetReadDeadline, &c.readUntil, d) }
 
 // writeWithin is the same for writes.
-func (c *client) writeWithin(d time.Duration) { within(c.nc.SetWriteDeadline, &c.writeUntil, d) }
-
-func within(set func(time.Time) error, until *time.Time, d time.Duration) {
-	now := time.Now()
-	if left := until.Sub(now); left < d-d/10 || left > d {
-		*until = now.Add(d)
-		_ = set(*until)
-	}
+func (c *client) writeWithin(d time.Duration) {
+	backend.Within(c.nc.SetWriteDeadline, &c.writeUntil, d)
 }
 
 // interrupt ends a blocked read of the client.

@@ -102,8 +102,14 @@ func (w *World) Wrap(t testing.TB, programs ...string) string {
 		t.Fatal(err)
 	}
 	for _, p := range programs {
-		text := fmt.Sprintf("#!/bin/sh\nexec %s --wdns=\"$PWD\" -- env PATH=%s/bin:\"$PATH\" %s \"$@\"\n", strings.Join(w.enter(), " "), w.Root, p)
-		if err := os.WriteFile(filepath.Join(dir, filepath.Base(p)), []byte(text), 0o755); err != nil {
+		real := filepath.Join(w.Root, "bin", p)
+		if _, err := os.Stat(real); err != nil {
+			if real, err = exec.LookPath(p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		text := fmt.Sprintf("#!/bin/sh\nexec %s --wdns=\"$PWD\" -- %s \"$@\"\n", strings.Join(w.enter(), " "), real)
+		if err := os.WriteFile(filepath.Join(dir, p), []byte(text), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -42,38 +42,43 @@ func or(d, fallback time.Duration) time.Duration {
 }
 
 // Try asks once.
-func (c Check) Try(ctx context.Context) error {
-	patience := or(c.InvocationTimeout, time.Second)
-	ctx, cancel := context.WithTimeout(ctx, patience)
+func (c Check) Try(ctx context.Context) error { return c.try(ctx, c.patience()) }
+
+func (c Check) patience() time.Duration { return or(c.InvocationTimeout, time.Second) }
+
+// try is Try that waits for the connection no longer than connect.
+func (c Check) try(ctx context.Context, connect time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, c.patience())
 	defer cancel()
+	dialer := &net.Dialer{Timeout: connect}
 	switch c.Type {
 	case "port":
 		for _, p := range c.Ports {
-			if err := c.port(ctx, p, patience); err != nil {
+			if err := c.port(ctx, p, dialer); err != nil {
 				return err
 			}
 		}
 	case "http":
 		if len(c.Ports) > 0 {
-			return c.http(ctx, c.Ports[0], patience)
+			return c.http(ctx, c.Ports[0], dialer)
 		}
 	}
 	return nil
 }
 
-func (c Check) port(ctx context.Context, port int, patience time.Duration) error {
+func (c Check) port(ctx context.Context, port int, dialer *net.Dialer) error {
 	addr := net.JoinHostPort(c.Address, strconv.Itoa(port))
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	conn, err := dialer.DialContext(ctx, "tcp", addr)
 	if err == nil {
 		return conn.Close()
 	}
 	if timedOut(ctx, err) {
-		return fmt.Errorf("failed to make TCP connection to %s: timed out after %.2f seconds", addr, patience.Seconds())
+		return fmt.Errorf("failed to make TCP connection to %s: timed out after %.2f seconds", addr, dialer.Timeout.Seconds())
 	}
 	return fmt.Errorf("failed to make TCP connection to %s: %w", addr, err)
 }
 
-func (c Check) http(ctx context.Context, port int, patience time.Duration) error {
+func (c Check) http(ctx context.Context, port int, dialer *net.Dialer) error {
 	path := c.Endpoint
 	if !strings.HasPrefix(path, "/") { // "@elsewhere" would be another host
 		path = "/" + path
@@ -87,7 +92,8 @@ func (c Check) http(ctx context.Context, port int, patience time.Duration) error
 	r.Header.Set("X-Forwarded-Proto", "https")
 	start := time.Now()
 	client := http.Client{
-		Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}, // a kept connection says nothing of the listener
+		Transport: &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true, DisableCompression: true, // a kept connection says nothing of the listener
+			MaxResponseHeaderBytes: 64 << 10},
 		CheckRedirect: func(to *http.Request, via []*http.Request) error {
 			if to.URL.Host != via[0].URL.Host || len(via) >= 10 { // an app must not send the host to other places
 				return http.ErrUseLastResponse
@@ -98,7 +104,7 @@ func (c Check) http(ctx context.Context, port int, patience time.Duration) error
 	answer, err := client.Do(r)
 	if err != nil {
 		if timedOut(ctx, err) {
-			return fmt.Errorf("%stimed out after %.2f seconds", failed, patience.Seconds())
+			return fmt.Errorf("%stimed out after %.2f seconds", failed, c.patience().Seconds())
 		}
 		return errors.New(failed + "connection refused")
 	}
@@ -115,18 +121,20 @@ func timedOut(ctx context.Context, err error) bool {
 	return ctx.Err() != nil || errors.As(err, &n) && n.Timeout()
 }
 
-// Between is the time between two tries of an instance that is not well yet: short at first, so that one which is
-// quick is seen at once, then growing to most.
-func Between(try int, most time.Duration) time.Duration {
-	return min(20*time.Millisecond<<min(try, 8), most)
+// Between is the time between two tries of an instance that has not been well since so long: short at first, so that a
+// quick one is seen at once, then a tenth of the time that it took already, and never more than most.
+func Between(since, most time.Duration) time.Duration {
+	return min(max(20*time.Millisecond, since/10), most)
 }
 
 // Await tries until the instance is well; the error after the check's time to start is CF's.
 func (c Check) Await(ctx context.Context) error {
 	late := time.NewTimer(c.StartIn())
 	defer late.Stop()
+	start := time.Now()
 	for try := 0; ; try++ {
-		err := c.Try(ctx)
+		// The first packet to a new container may be lost; TCP sends the second one a second later.
+		err := c.try(ctx, min(c.patience(), max(100*time.Millisecond, time.Since(start))))
 		if err == nil {
 			return nil
 		}
@@ -135,7 +143,7 @@ func (c Check) Await(ctx context.Context) error {
 			return ctx.Err()
 		case <-late.C:
 			return fmt.Errorf("Timed out after %s (%d attempts) waiting for startup check to succeed: %w", c.StartIn(), try+1, err) //nolint:staticcheck // CF's words
-		case <-time.After(Between(try, 250*time.Millisecond)):
+		case <-time.After(Between(time.Since(start), 250*time.Millisecond)):
 		}
 	}
 }

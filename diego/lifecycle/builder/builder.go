@@ -113,7 +113,7 @@ func (b *Build) Run(ctx context.Context) error {
 // setUp unpacks the app and the old cache and makes the folders that buildpacks are promised.
 func (b *Build) setUp() error {
 	if err := readTar(b.OldCache, b.CacheDir); err != nil { // a cache is a gift, not a need
-		_, _ = fmt.Fprintf(b.Err, "Build artifacts cache is left out: %v\n", err)
+		b.complain("Build artifacts cache is left out: " + err.Error())
 		if err := os.RemoveAll(b.CacheDir); err != nil {
 			return err
 		}
@@ -201,7 +201,7 @@ func (b *Build) choose(ctx context.Context) (final int, output string, err error
 	for i := range b.Order {
 		f, err := b.folder(i)
 		if err != nil {
-			b.complain(err)
+			b.complain(err.Error())
 			continue
 		}
 		out, err := b.capture(ctx, f, "detect", b.BuildDir)
@@ -210,7 +210,7 @@ func (b *Build) choose(ctx context.Context) (final int, output string, err error
 		}
 		var no *exec.ExitError
 		if !errors.As(err, &no) {
-			b.complain(err)
+			b.complain(err.Error())
 		}
 	}
 	return 0, "", &Failure{Code: CodeDetect, Text: detectFailed}
@@ -246,7 +246,7 @@ func (b *Build) finalize(ctx context.Context, final int) error {
 	cache, deps, i := filepath.Join(b.CacheDir, "final"), filepath.Join(b.Contents, "deps"), b.suppliers()
 	if !has(f, "bin", "finalize") {
 		if i > 0 {
-			b.complain(errors.New(noFinalize))
+			b.complain(noFinalize)
 		}
 		if err := os.RemoveAll(b.deps(i)); err != nil {
 			return err
@@ -292,7 +292,7 @@ func (w *bounded) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (b *Build) complain(err error) { _, _ = fmt.Fprintln(b.Err, err) }
+func (b *Build) complain(text string) { _, _ = fmt.Fprintln(b.Err, text) }
 
 func writeJSON(path string, v any) error {
 	text, err := json.Marshal(v)

@@ -179,7 +179,7 @@ func (b *Build) writeResult(all []launched, final int, detected string) error {
 		r.Processes = append(r.Processes, l.process)
 	}
 	if r.ProcessTypes["web"] == "" {
-		b.complain(errors.New("No start command specified by buildpack or via Procfile.\nApp will not start unless a command is provided at runtime."))
+		b.complain("No start command specified by buildpack or via Procfile.\nApp will not start unless a command is provided at runtime.")
 	}
 	r.Lifecycle.Buildpacks = b.took(final, detected)
 	last := r.Lifecycle.Buildpacks[len(r.Lifecycle.Buildpacks)-1]

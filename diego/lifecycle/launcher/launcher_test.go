@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -58,7 +59,8 @@ func TestLaunch(t *testing.T) {
 func TestExitCodeIsTheApps(t *testing.T) {
 	dir := home(t, map[string]string{"app/.profile": "false"})
 	_, err := run(t, App{Dir: filepath.Join(dir, "app"), Command: "exit 7"})
-	if e, ok := err.(*exec.ExitError); !ok || e.ExitCode() != 7 {
+	var e *exec.ExitError
+	if !errors.As(err, &e) || e.ExitCode() != 7 {
 		t.Errorf("got %v", err)
 	}
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/containerd/containerd/v2/core/leases"
 	runtime "github.com/containerd/containerd/v2/core/runtime/v2"
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/pkg/gc"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/timeout"
 	"github.com/containerd/containerd/v2/plugins"
@@ -89,6 +90,7 @@ func (s *Server) Context(ctx context.Context) context.Context {
 		s.logger.SetOutput(io.Discard)
 		s.logger.SetLevel(logrus.WarnLevel)
 		s.logger.AddHook(toSlog{s.Log})
+		log.L = s.logger.WithContext(context.Background()) // for what containerd says without a context
 	})
 	return log.WithLogger(namespaces.WithNamespace(ctx, Namespace), s.logger.WithContext(ctx))
 }
@@ -97,7 +99,7 @@ func (s *Server) Context(ctx context.Context) context.Context {
 // cleaned up by containerd on the way.
 func (s *Server) Start(ctx context.Context) (err error) {
 	ctx = s.Context(context.WithoutCancel(ctx))
-	if err := log.SetLevel("warn"); err != nil { // the shims inherit it
+	if err := log.SetLevel("fatal"); err != nil { // the shims inherit it, and they write to our stderr
 		return err
 	}
 	for _, dir := range []struct {
@@ -198,6 +200,26 @@ func connect(ic *plugin.InitContext) (*client.Client, error) {
 			client.WithSnapshotters(sn), client.WithLeasesService(l)))
 }
 
+// Collect frees the disk of removed snapshots now; by itself containerd does so only after a hundred changes.
+func (s *Server) Collect(ctx context.Context) error {
+	for _, p := range s.loaded {
+		if p.Registration.Type != plugins.GCPlugin {
+			continue
+		}
+		i, err := p.Instance()
+		if err != nil {
+			return err
+		}
+		if c, ok := i.(interface {
+			ScheduleAndWait(context.Context) (gc.Stats, error)
+		}); ok {
+			_, err := c.ScheduleAndWait(ctx)
+			return err
+		}
+	}
+	return errors.New("containerd has no garbage collector")
+}
+
 // toSlog passes containerd's log lines on.
 type toSlog struct{ to *slog.Logger }
 
@@ -210,6 +232,10 @@ func (h toSlog) Fire(e *logrus.Entry) error {
 	for k, v := range e.Data {
 		args = append(args, k, fmt.Sprint(v))
 	}
-	h.to.Warn("containerd: "+e.Message, args...)
+	level := slog.LevelDebug                                        // what containerd warns of is mostly what we left it to clean up
+	if e.Level < logrus.WarnLevel && e.Message != "copy shim log" { // that is said at the end of every container
+		level = slog.LevelWarn
+	}
+	h.to.Log(context.Background(), level, "containerd: "+e.Message, args...)
 	return nil
 }

@@ -24,7 +24,7 @@ type Disks struct {
 	Folder string
 	Mounts string // where file systems are mounted for the moment of making a container
 
-	mu sync.Mutex // guards the making of templates
+	mu sync.RWMutex // held to write while templates are made or removed
 }
 
 // Upper is a mounted file system with the two folders that an overlay needs.
@@ -45,12 +45,8 @@ func (d *Disks) Start() error {
 
 // Make makes and mounts a file system of so many MiB whose files belong to the user owner.
 func (d *Disks) Make(name string, mib int, owner uint32) (*Upper, error) {
-	template, err := d.template(mib)
-	if err != nil {
-		return nil, err
-	}
 	img := d.image(name)
-	if err := copySparse(img, template); err != nil {
+	if err := d.copyTemplate(img, mib); err != nil {
 		return nil, fmt.Errorf("copy disk of %s: %w", name, err)
 	}
 	u := &Upper{mount: filepath.Join(d.Mounts, name)}
@@ -131,33 +127,53 @@ func trim(base string) string {
 	return base
 }
 
-// template is an empty file system of the size, made once. A copy of it is cheaper than another mkfs.
-func (d *Disks) template(mib int) (string, error) {
+// mostTemplates bounds the sizes that are kept ready.
+const mostTemplates = 64
+
+// copyTemplate makes an empty file system of the size: a copy of a template is cheaper than another mkfs.
+func (d *Disks) copyTemplate(img string, mib int) error {
+	path := filepath.Join(d.templates(), fmt.Sprintf("%d%s", mib, suffix))
+	for {
+		d.mu.RLock()
+		err := copySparse(img, path)
+		d.mu.RUnlock()
+		if !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		if err := d.makeTemplate(path, mib); err != nil {
+			return err
+		}
+	}
+}
+
+func (d *Disks) templates() string { return filepath.Join(d.Folder, "template") }
+
+func (d *Disks) makeTemplate(path string, mib int) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	folder := filepath.Join(d.Folder, "template")
-	path := filepath.Join(folder, fmt.Sprintf("%d%s", mib, suffix))
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
+	if all, err := os.ReadDir(d.templates()); err == nil && len(all) >= mostTemplates {
+		if err := os.RemoveAll(d.templates()); err != nil {
+			return err
+		}
 	}
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return "", err
+	if err := os.MkdirAll(d.templates(), 0o700); err != nil {
+		return err
 	}
 	tmp := path + ".new"
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return "", err
+		return err
 	}
-	size := int64(mib)<<20 + int64(mib)<<15 + 4<<20 // ext4's own tables shall not count as the app's
+	size := int64(mib)<<20 + int64(mib)<<15 + 4<<20 // with 1/32 for ext4's own tables, which shall not count as the app's
 	if err := errors.Join(f.Truncate(size), f.Close()); err != nil {
-		return "", err
+		return err
 	}
-	out, err := exec.Command("mkfs.ext4", "-q", "-F", "-m", "0", "-b", "4096", "-O", "^has_journal,^resize_inode", "-E",
+	out, err := exec.Command("mkfs.ext4", "-q", "-F", "-m", "0", "-b", "4096", "-i", "8192", "-O", "^has_journal,^resize_inode", "-E",
 		"nodiscard,lazy_itable_init=1,root_owner=0:0", tmp).CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("mkfs.ext4 (Debian package e2fsprogs): %w: %s", err, out)
+		return fmt.Errorf("mkfs.ext4 (Debian package e2fsprogs): %w: %s", err, out)
 	}
-	return path, os.Rename(tmp, path)
+	return os.Rename(tmp, path)
 }
 
 func mountLoop(img, at string) error {

@@ -25,7 +25,11 @@ const forwardKey = "net/ipv4/ip_forward"
 func (n *Network) gateway() error {
 	la := netlink.NewLinkAttrs()
 	la.Name = n.gatewayName()
-	if err := netlink.LinkAdd(&netlink.Dummy{LinkAttrs: la}); err != nil && !errors.Is(err, unix.EEXIST) {
+	err := netlink.LinkAdd(&netlink.Dummy{LinkAttrs: la})
+	if errors.Is(err, unix.EOPNOTSUPP) { // a kernel without dummies; a bridge without ports does as well
+		err = netlink.LinkAdd(&netlink.Bridge{LinkAttrs: la})
+	}
+	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("make link %s: %w", la.Name, err)
 	}
 	l, err := netlink.LinkByName(la.Name)

@@ -19,24 +19,24 @@ type Body struct {
 	r       *bufio.Reader
 	left    int64 // bytes to come of the body or chunk; -1 = until the peer closes
 	chunked bool
-	begun   bool // a chunk was read, its CRLF comes next
-	ending  bool // the last chunk was read, the trailer comes
-	trailed int  // bytes of the trailer so far
-	done    bool
+	begun   bool    // a chunk was read, its CRLF comes next
+	ending  bool    // the last chunk was read, the trailer comes
+	trailed int     // bytes of the trailer so far
+	open    bool    // more comes
 	Trailer []Field // once Read answered io.EOF: the fields after a chunked body that may be passed on
 }
 
 // Request gives the body of the request h.
 func (h *Head) Request(r *bufio.Reader) Body {
-	return Body{r: r, left: max(h.Length, 0), chunked: h.Chunked, done: !h.Chunked && h.Length <= 0}
+	return Body{r: r, left: max(h.Length, 0), chunked: h.Chunked, open: h.Chunked || h.Length > 0}
 }
 
 // Response gives the body of the response h to a request with that method.
 func (h *Head) Response(r *bufio.Reader, method string) Body {
 	if method == "HEAD" || h.Status < 200 || h.Status == 204 || h.Status == 304 {
-		return Body{done: true}
+		return Body{}
 	}
-	b := Body{r: r, left: h.Length, chunked: h.Chunked, done: !h.Chunked && h.Length == 0}
+	b := Body{r: r, left: h.Length, chunked: h.Chunked, open: h.Chunked || h.Length != 0}
 	if b.chunked {
 		b.left = 0
 	}
@@ -44,17 +44,17 @@ func (h *Head) Response(r *bufio.Reader, method string) Body {
 }
 
 // Done tells that nothing more comes.
-func (b *Body) Done() bool { return b.done }
+func (b *Body) Done() bool { return !b.open }
 
 // UntilClose tells that only the end of the connection ends the body.
-func (b *Body) UntilClose() bool { return !b.done && !b.chunked && b.left < 0 }
+func (b *Body) UntilClose() bool { return b.open && !b.chunked && b.left < 0 }
 
 // Chunked tells that the length is not known in advance.
 func (b *Body) Chunked() bool { return b.chunked }
 
 // Peek gives the whole body if it has a length and has arrived, without taking it.
 func (b *Body) Peek() ([]byte, bool) {
-	if b.done {
+	if !b.open {
 		return nil, true
 	}
 	if b.chunked || b.left < 0 || int64(b.r.Buffered()) < b.left {
@@ -66,22 +66,22 @@ func (b *Body) Peek() ([]byte, bool) {
 
 // Take takes what Peek gave.
 func (b *Body) Take() {
-	if !b.done {
+	if b.open {
 		_, _ = b.r.Discard(int(b.left)) // Peek saw them
-		b.done = true
+		b.open = false
 	}
 }
 
 // Buffered tells whether Read would return something without waiting for the peer.
-func (b *Body) Buffered() bool { return b.done || b.r.Buffered() > 0 }
+func (b *Body) Buffered() bool { return !b.open || b.r.Buffered() > 0 }
 
 // Read gives what has arrived. io.EOF: the body is complete; io.ErrUnexpectedEOF: it was cut; an *Error: it is malformed.
 func (b *Body) Read(p []byte) (int, error) {
-	if b.done {
+	if !b.open {
 		return 0, io.EOF
 	}
 	if b.chunked && b.left == 0 {
-		if err := b.nextChunk(); err != nil || b.done {
+		if err := b.nextChunk(); err != nil || !b.open {
 			if err == nil {
 				err = io.EOF
 			}
@@ -93,12 +93,12 @@ func (b *Body) Read(p []byte) (int, error) {
 	}
 	n, err := b.r.Read(p)
 	if b.left < 0 {
-		b.done = errors.Is(err, io.EOF)
+		b.open = !errors.Is(err, io.EOF)
 		return n, err
 	}
 	b.left -= int64(n)
 	if b.left == 0 && !b.chunked {
-		b.done = true
+		b.open = false
 	}
 	return n, cut(err)
 }
@@ -168,7 +168,7 @@ func (b *Body) trailer() error {
 			return err
 		}
 		if line == "" {
-			b.done = true
+			b.open = false
 			return nil
 		}
 		if b.trailed += len(line); b.trailed > maxTrailer {

@@ -1,14 +1,14 @@
-package router
+package backend
 
 import "syscall"
 
 // alive tells whether the peer has neither closed an idle connection nor sent anything unasked.
-func (b *backend) alive() bool {
-	if b.raw == nil {
+func (c *Conn) alive() bool {
+	if c.raw == nil {
 		return true
 	}
 	ok := false
-	err := b.raw.Read(func(fd uintptr) bool {
+	err := c.raw.Read(func(fd uintptr) bool {
 		var one [1]byte
 		_, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 		ok = err == syscall.EAGAIN

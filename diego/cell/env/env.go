@@ -1,4 +1,7 @@
-package cell
+// Package env composes the environment of what runs in app containers, as CF's cells do.
+//
+// It promises that the instance's own variables win over the app's, and that each variable is there once. It does no I/O.
+package env
 
 import (
 	"bytes"
@@ -14,24 +17,22 @@ import (
 
 // Places in every app container.
 const (
-	helper      = "/tmp/lifecycle/lifecycle"
-	home        = "/home/vcap"
-	systemCerts = "/etc/cf-system-certificates"
-	bundle      = "/etc/ssl/certs/ca-certificates.crt"
+	Home        = "/home/vcap"
+	SystemCerts = "/etc/cf-system-certificates"
 )
 
-// base is what every program in a container gets; an app may set these otherwise.
-func base() []string {
-	return []string{"LANG=en_US.UTF-8", "USER=vcap", "HOME=" + home, "PATH=/usr/local/bin:/usr/bin:/bin", "CF_SYSTEM_CERT_PATH=" + systemCerts}
+// Base is what every program in a container gets; an app may set these otherwise.
+func Base() []string {
+	return []string{"LANG=en_US.UTF-8", "USER=vcap", "HOME=" + Home, "PATH=/usr/local/bin:/usr/bin:/bin", "CF_SYSTEM_CERT_PATH=" + SystemCerts}
 }
 
-// lrpEnv composes the environment of an instance as Diego's cells do. The instance's own variables win over the app's.
-func lrpEnv(d *cf.DesiredLRP, a cf.ActualLRP) []string {
+// LRP is the environment of an instance; a has its addresses.
+func LRP(d *cf.DesiredLRP, a cf.ActualLRP) []string {
 	index, port := strconv.Itoa(a.Index), 0
 	if len(d.Ports) > 0 {
 		port = d.Ports[0]
 	}
-	env := append(base(), d.Env...)
+	env := append(Base(), d.Env...)
 	env = append(env, network(a.Host, a.Address, a.Ports)...)
 	env = append(env, "CF_INSTANCE_GUID="+string(a.Instance), "CF_INSTANCE_INDEX="+index, "INSTANCE_GUID="+string(a.Instance), "INSTANCE_INDEX="+index,
 		memory(d.Limits))
@@ -43,9 +44,9 @@ func lrpEnv(d *cf.DesiredLRP, a cf.ActualLRP) []string {
 	return last(append(env, vcapApplication(d.VCAPApp, more)))
 }
 
-// taskEnv composes the environment of a task, which offers no ports.
-func taskEnv(t *cf.Task, host, address string) []string {
-	env := append(base(), t.Env...)
+// Task is the environment of a task, which offers no ports.
+func Task(t *cf.Task, host, address string) []string {
+	env := append(Base(), t.Env...)
 	env = append(env, network(host, address, nil)...)
 	return last(append(env, memory(t.Limits), vcapApplication(t.VCAPApp, nil)))
 }

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package router
+package backend
 
 // alive cannot be asked cheaply here; a request that finds the connection closed is tried again.
-func (b *backend) alive() bool { return true }
+func (c *Conn) alive() bool { return true }

@@ -1,4 +1,4 @@
-package cell
+package fetch
 
 import (
 	"context"
@@ -20,12 +20,14 @@ import (
 	"ingot/kit/unzip"
 )
 
-// keepPacks is how many buildpacks stay unpacked.
-const keepPacks = 32
+// Keep is how many buildpacks stay unpacked.
+const Keep = 32
 
-// packs are the buildpacks that lie unpacked on the host, a folder each, named by the digest of its zip.
-type packs struct {
-	folder string
+// Packs are the buildpacks that lie unpacked on the host, a folder each, named by the digest of its zip.
+type Packs struct {
+	Folder string
+	Blobs  cf.Blobs
+
 	flight singleflight.Group
 	mu     sync.Mutex
 	used   map[string]int // by digest: stagings that look at it now
@@ -33,19 +35,18 @@ type packs struct {
 
 var digest = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// tidy removes what was being unpacked when Ingot ended.
-func (p *packs) tidy() error {
-	p.used = map[string]int{}
-	if err := os.MkdirAll(p.folder, 0o755); err != nil {
+// Tidy makes the folder, and removes what was being unpacked when Ingot ended.
+func (p *Packs) Tidy() error {
+	if err := os.MkdirAll(p.Folder, 0o755); err != nil {
 		return err
 	}
-	es, err := os.ReadDir(p.folder)
+	es, err := os.ReadDir(p.Folder)
 	if err != nil {
 		return err
 	}
 	for _, e := range es {
 		if !digest.MatchString(e.Name()) {
-			if err := os.RemoveAll(filepath.Join(p.folder, e.Name())); err != nil {
+			if err := os.RemoveAll(filepath.Join(p.Folder, e.Name())); err != nil {
 				return err
 			}
 		}
@@ -53,8 +54,9 @@ func (p *packs) tidy() error {
 	return nil
 }
 
-// get returns the folder of a buildpack and a function that says it is no longer looked at.
-func (p *packs) get(ctx context.Context, c *Cell, b cf.BuildpackRef) (string, func(), error) {
+// Get returns the folder of a buildpack and a function that says it is no longer looked at. Those who ask at once share
+// one unpacking, which ends early with life only: all of them wait for it.
+func (p *Packs) Get(life context.Context, b cf.BuildpackRef) (string, func(), error) {
 	d := b.Digest
 	if d == "" {
 		d = path.Base(b.Blob)
@@ -64,43 +66,38 @@ func (p *packs) get(ctx context.Context, c *Cell, b cf.BuildpackRef) (string, fu
 	}
 	p.hold(d, 1)
 	free := sync.OnceFunc(func() { p.hold(d, -1) })
-	name := filepath.Join(p.folder, d)
-	got := p.flight.DoChan(d, func() (any, error) { return nil, p.fetch(c, b, d, name) })
-	var err error
-	select {
-	case g := <-got:
-		err = g.Err
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	if err != nil {
+	name := filepath.Join(p.Folder, d)
+	if _, err, _ := p.flight.Do(d, func() (any, error) { return nil, p.unpack(life, b, d, name) }); err != nil {
 		free()
 		return "", nil, fmt.Errorf("buildpack %s: %w", b.Name, err)
 	}
 	return name, free, nil
 }
 
-func (p *packs) hold(d string, n int) {
+func (p *Packs) hold(d string, n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.used == nil {
+		p.used = map[string]int{}
+	}
 	if p.used[d] += n; p.used[d] == 0 {
 		delete(p.used, d)
 	}
 }
 
-// fetch unpacks a buildpack under a name of its own and renames it once all of it is on the disk.
-func (p *packs) fetch(c *Cell, b cf.BuildpackRef, d, name string) error {
+// unpack unpacks a buildpack under a name of its own and renames it once all of it is on the disk.
+func (p *Packs) unpack(ctx context.Context, b cf.BuildpackRef, d, name string) error {
 	now := time.Now()
 	if err := os.Chtimes(name, now, now); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	tmp, err := os.MkdirTemp(p.folder, "new-")
+	tmp, err := os.MkdirTemp(p.Folder, "new-")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(tmp) }()
 	zip, in := filepath.Join(tmp, "zip"), filepath.Join(tmp, "in")
-	_, sum, err := c.download(c.ctx, b.Blob, zip)
+	_, sum, err := File(ctx, p.Blobs, b.Blob, zip)
 	if err != nil {
 		return err
 	}
@@ -132,8 +129,8 @@ func syncTree(folder string) error {
 }
 
 // prune removes what was not used for the longest time.
-func (p *packs) prune() error {
-	es, err := os.ReadDir(p.folder)
+func (p *Packs) prune() error {
+	es, err := os.ReadDir(p.Folder)
 	if err != nil {
 		return err
 	}
@@ -146,12 +143,12 @@ func (p *packs) prune() error {
 	slices.SortFunc(have, func(a, b fs.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, i := range have[min(keepPacks, len(have)):] {
+	for _, i := range have[min(Keep, len(have)):] {
 		if p.used[i.Name()] > 0 {
 			continue
 		}
-		old := filepath.Join(p.folder, "old-"+i.Name()) // a half-removed one must not bear the name of a whole one
-		if err := os.Rename(filepath.Join(p.folder, i.Name()), old); err != nil {
+		old := filepath.Join(p.Folder, "old-"+i.Name()) // a half-removed one must not bear the name of a whole one
+		if err := os.Rename(filepath.Join(p.Folder, i.Name()), old); err != nil {
 			return err
 		}
 		if err := os.RemoveAll(old); err != nil {

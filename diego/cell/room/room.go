@@ -1,0 +1,88 @@
+// Package room counts what of a host is given away.
+//
+// It promises not to give away more than there is, nor more disk than is really free. It will not measure the host.
+package room
+
+import (
+	"maps"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"ingot/cf"
+)
+
+// KeepDiskMB of the real disk are never given away: the files of containers are sparse, and a full disk loses data silently.
+const KeepDiskMB = 1024
+
+// Room is the room of one host.
+type Room struct {
+	Total  cf.Resources
+	Folder string // on the disk that containers use
+
+	mu   sync.Mutex
+	held map[string]cf.Resources // by handle
+}
+
+// Free is what is left, by what was given away and by the real disk.
+func (r *Room) Free() cf.Resources {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.free()
+}
+
+func (r *Room) free() cf.Resources {
+	f := r.Total
+	for h := range maps.Values(r.held) {
+		f.MemoryMB -= h.MemoryMB
+		f.DiskMB -= h.DiskMB
+		f.Containers--
+	}
+	var fs unix.Statfs_t
+	if unix.Statfs(r.Folder, &fs) == nil {
+		f.DiskMB = min(f.DiskMB, int(fs.Bavail*uint64(fs.Bsize)>>20)-KeepDiskMB)
+	}
+	f.DiskMB = max(f.DiskMB, 0)
+	return f
+}
+
+// Take gives room to a handle, or says in Diego's words what is missing.
+func (r *Room) Take(handle string, l cf.Limits) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f, missing := r.free(), ""
+	switch {
+	case l.MemoryMB > f.MemoryMB:
+		missing = "memory"
+	case l.DiskMB > f.DiskMB:
+		missing = "disk"
+	case f.Containers < 1:
+		missing = "containers"
+	}
+	if missing != "" {
+		return cf.Errorf(cf.KindNoRoom, "InsufficientResources", "insufficient resources: %s", missing)
+	}
+	r.hold(handle, l)
+	return nil
+}
+
+// Hold is Take for what stands already: it is counted even where there is too little.
+func (r *Room) Hold(handle string, l cf.Limits) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.hold(handle, l)
+}
+
+func (r *Room) hold(handle string, l cf.Limits) {
+	if r.held == nil {
+		r.held = map[string]cf.Resources{}
+	}
+	r.held[handle] = cf.Resources{MemoryMB: l.MemoryMB, DiskMB: l.DiskMB, Containers: 1}
+}
+
+// Give takes the room back; twice is no error.
+func (r *Room) Give(handle string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.held, handle)
+}

@@ -1,0 +1,178 @@
+package role
+
+import (
+	"context"
+	"net/http"
+	"slices"
+
+	natsgo "github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"ingot/bits"
+	"ingot/capi"
+	"ingot/capi/admin"
+	"ingot/cf"
+	"ingot/diego/auction"
+	"ingot/diego/bbs"
+	"ingot/diego/cell"
+	"ingot/garden/linux"
+	"ingot/kit/mtls"
+	"ingot/kit/nats"
+	"ingot/kit/run"
+	"ingot/kit/sql"
+	"ingot/loggregator/agent"
+	"ingot/loggregator/logcache"
+	"ingot/networking/dns"
+	"ingot/routing/emit"
+	"ingot/routing/router"
+	"ingot/uaa"
+)
+
+// rooms is "everything in one process". Each door is filled with the room itself.
+type rooms struct {
+	c        Config
+	gate     *run.Gate
+	metrics  *prometheus.Registry
+	stopApps bool
+
+	ca     *mtls.CA
+	stores map[string]*sql.DB
+	cache  *logcache.Store
+	logs   *agent.Agent
+	uaa    *uaa.Server
+	bits   *bits.Bits
+	garden *linux.Engine
+	names  *dns.Server
+	host   *dns.Host
+	nats   *nats.Server
+	conn   *natsgo.Conn
+	bbs    *bbs.BBS
+	cell   *cell.Cell
+	capi   *capi.API
+	router *router.Router
+	emit   *emit.Emitter
+}
+
+// members are the rooms in the order of their start. Whoever is called during a start stands before its caller.
+func (r *rooms) members() []run.Member {
+	r.connect()
+	return []run.Member{
+		{Name: "ports", Start: r.probePorts},
+		{Name: "certificates", Start: r.loadCA},
+		{Name: "databases", Start: r.openStores, Stop: r.closeStores},
+		{Name: "logs", Start: r.logs.Start, Stop: r.logs.Stop},
+		{Name: "uaa", Start: r.startUAA},
+		{Name: "bits", Start: r.startBits, Stop: r.bits.Stop},
+		{Name: "containers", Start: r.garden.Open, Stop: r.stopGarden},
+		{Name: "stack", Start: r.importStack},
+		{Name: "names", Start: r.startNames, Stop: r.stopNames},
+		{Name: "nats", Start: r.startNATS, Stop: r.stopNATS},
+		{Name: "scheduler", Start: r.startScheduler, Stop: r.bbs.Stop},
+		{Name: "cloud controller", Start: r.startController, Stop: r.capi.Stop},
+		{Name: "buildpacks", Start: r.installBuildpacks},
+		{Name: "router", Start: r.startRouter, Stop: r.stopRouter},
+		{Name: "route emitter", Start: r.startEmitter, Stop: r.stopEmitter},
+		{Name: "cell", Start: r.cell.Start, Stop: r.cell.Stop},
+		{Name: "host names", Start: r.takeNames, Stop: r.giveNamesBack},
+	}
+}
+
+// connect makes the rooms and puts them into each other's doors. What needs a database, a key or a port is made at the
+// start.
+func (r *rooms) connect() {
+	c := r.c
+	r.cache = &logcache.Store{}
+	r.logs = &agent.Agent{Sinks: []agent.Sink{r.cache}, Metrics: r.metrics}
+	r.uaa = &uaa.Server{KeyFile: c.path("keys", "uaa.json"), URL: "https://" + c.host("uaa"), LoginURL: "https://" + c.host("login")}
+	r.bits = &bits.Bits{Dir: c.path("blobs"), Endpoint: c.api()}
+	r.garden = newGarden(c)
+	r.host = newHost(c)
+	r.bbs = &bbs.BBS{Auction: auction.Place}
+	r.capi = &capi.API{
+		Tokens: r.uaa, Directory: r.uaa, Scheduler: r.bbs, Blobs: r.bits, Logs: r.logs, Gate: r.gate,
+		URL: c.api(), Domain: c.Domain, Holder: "ingot",
+		Info: admin.Info{
+			UAA: r.uaa.URL, Login: r.uaa.LoginURL, LogCache: "https://" + c.host("log-cache"),
+			Name: "Ingot", Build: Version, Description: "Cloud Foundry in one binary",
+		},
+	}
+	r.cell = &cell.Cell{
+		ID: "cell-0", Zone: "z1", Address: r.garden.HostAddress.String(), Data: c.path("cell"), Limit: cf.Resources{MemoryMB: c.Memory, DiskMB: c.Disk},
+		Containers: r.garden, Board: r.bbs, Blobs: r.bits, Logs: r.logs,
+	}
+	r.bbs.Cells, r.bbs.Outcomes = r.cell, r.capi
+}
+
+func (r *rooms) startScheduler(ctx context.Context) error {
+	r.bbs.DB = r.stores["bbs"]
+	return r.bbs.Start(ctx)
+}
+
+func (r *rooms) startController(ctx context.Context) error {
+	r.capi.DB = r.stores["cc"]
+	return r.capi.Start(ctx)
+}
+
+func (r *rooms) startRouter(ctx context.Context) error {
+	tls, err := r.tlsConfig()
+	if err != nil {
+		return err
+	}
+	logs := &logcache.API{Store: r.cache, Tokens: r.uaa, MayRead: r.capi.MayReadLogs}
+	api := http.NewServeMux()
+	api.Handle(bits.Prefix, r.bits.Handler())
+	api.Handle("/", r.capi.Handler())
+	r.router = &router.Router{NATS: r.conn, Logs: r.logs, TLS: tls, Metrics: r.metrics, System: map[string]http.Handler{
+		r.c.host("api"):       api,
+		r.c.host("uaa"):       r.uaa.Handler(),
+		r.c.host("login"):     r.uaa.Handler(),
+		r.c.host("log-cache"): logs.Handler(),
+	}}
+	if r.router.HTTPS, err = listenAll(r.addresses(), "443"); err != nil {
+		return err
+	}
+	if r.router.HTTP, err = listenAll(r.addresses(), "80"); err != nil {
+		return err
+	}
+	return r.router.Start(ctx)
+}
+
+func (r *rooms) stopRouter(ctx context.Context) error { return r.router.Stop(ctx) }
+
+func (r *rooms) startEmitter(ctx context.Context) error {
+	r.emit = &emit.Emitter{Feed: r.bbs, NATS: r.conn}
+	return r.emit.Start(ctx)
+}
+
+func (r *rooms) stopEmitter(ctx context.Context) error { return r.emit.Stop(ctx) }
+
+func (r *rooms) healthy(ctx context.Context) error {
+	for _, db := range r.stores {
+		if err := db.Read().PingContext(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *rooms) runningInstances(ctx context.Context) (n int) {
+	desired, err := r.bbs.Desired(ctx, "")
+	if err != nil {
+		return 0
+	}
+	var apps []cf.AppID
+	for _, d := range desired {
+		apps = append(apps, d.AppID)
+	}
+	slices.Sort(apps)
+	all, err := r.bbs.Instances(ctx, slices.Compact(apps)...)
+	if err != nil {
+		return 0
+	}
+	for _, a := range all {
+		if a.State == cf.LRPRunning {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,188 @@
+package role
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"ingot/bits/sign"
+	"ingot/buildpacks"
+	"ingot/buildpacks/stack"
+	"ingot/capi/admin"
+	"ingot/cf"
+	"ingot/garden/linux"
+	"ingot/kit/mtls"
+	"ingot/kit/nats"
+	"ingot/kit/sql"
+)
+
+// probePorts finds a taken port before anything is changed on this machine.
+func (r *rooms) probePorts(context.Context) error {
+	for _, port := range []string{"443", "80", "53"} {
+		ls, err := listenAll(append([]string{"127.0.0.1"}, r.c.Listen...), port)
+		if err != nil {
+			return err
+		}
+		for _, l := range ls {
+			_ = l.Close()
+		}
+	}
+	return nil
+}
+
+func (r *rooms) loadCA(context.Context) (err error) {
+	if r.ca, err = mtls.LoadCA(r.c.path("ca"), "Ingot CA "+r.c.Domain); err == nil {
+		r.cell.CA = r.ca.PEM
+	}
+	return err
+}
+
+// certificate is for the system names and one level of apps; it is made anew at each start.
+func (r *rooms) tlsConfig() (*tls.Config, error) {
+	names := []string{r.c.Domain, "*." + r.c.Domain, r.c.apps(), "*." + r.c.apps()}
+	cert, err := r.ca.Issue(r.c.Domain, names, nil, 397*24*time.Hour)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}, nil
+}
+
+func (r *rooms) openStores(ctx context.Context) error {
+	r.stores = map[string]*sql.DB{}
+	for _, name := range []string{"cc", "uaa", "bbs"} {
+		db, err := sql.Open(ctx, r.c.path("db", name+".db"))
+		if err != nil {
+			return errors.Join(fmt.Errorf("%s: %w", name, err), r.closeStores(ctx))
+		}
+		r.stores[name] = db
+	}
+	return nil
+}
+
+func (r *rooms) closeStores(context.Context) error {
+	var errs []error
+	for _, db := range r.stores {
+		errs = append(errs, db.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (r *rooms) startUAA(ctx context.Context) error {
+	r.uaa.DB = r.stores["uaa"]
+	if err := r.uaa.Start(ctx); err != nil {
+		return err
+	}
+	admin, err := makeCredentials(r.c)
+	if err != nil {
+		return err
+	}
+	return r.uaa.EnsureAdmin(ctx, admin.Username, admin.Password)
+}
+
+func (r *rooms) startBits(ctx context.Context) error {
+	secret, err := r.secret("bits")
+	if err != nil {
+		return err
+	}
+	r.bits.Keys = sign.Keys{{Secret: secret}}
+	return r.bits.Start(ctx)
+}
+
+// secret reads the named secret of this data folder, or makes it.
+func (r *rooms) secret(name string) (string, error) {
+	path := r.c.path("keys", name)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		b = []byte(rand.Text())
+		err = writeSecret(path, b)
+	}
+	return string(b), err
+}
+
+// newGarden is the container engine of this data folder, also for commands that clean up after a dead Ingot.
+func newGarden(c Config) *linux.Engine {
+	return &linux.Engine{Data: c.path("garden"), Network: netip.MustParsePrefix(c.Network), HostAddress: c.hostAddress()}
+}
+
+func (r *rooms) stopGarden(ctx context.Context) error {
+	var errs []error
+	if r.stopApps {
+		list, err := r.garden.List(ctx)
+		errs = append(errs, err)
+		for _, c := range list {
+			errs = append(errs, r.garden.Delete(ctx, c.Spec.Handle))
+		}
+	}
+	return errors.Join(append(errs, r.garden.Close(ctx))...)
+}
+
+// importStack builds the stack where the cache has none, and makes it an image.
+func (r *rooms) importStack(ctx context.Context) error {
+	tar, _, err := stack.Build(ctx, r.c.Cache, os.Stderr)
+	if err != nil {
+		return err
+	}
+	return r.garden.ImportImage(ctx, stack.Name, tar)
+}
+
+// gateway is the address by which containers reach this host: the first of their network.
+func (r *rooms) gateway() netip.Addr {
+	return netip.MustParsePrefix(r.c.Network).Masked().Addr().Next()
+}
+
+// addresses are all that we listen on.
+func (r *rooms) addresses() []string {
+	return append([]string{"127.0.0.1", r.c.gateway().String()}, r.c.Listen...)
+}
+
+func (r *rooms) startNATS(context.Context) (err error) {
+	r.nats = &nats.Server{}
+	if err = r.nats.Start(); err != nil {
+		return err
+	}
+	r.conn, err = r.nats.Connect("ingot")
+	return err
+}
+
+func (r *rooms) stopNATS(context.Context) error {
+	r.conn.Close()
+	r.nats.Stop()
+	return nil
+}
+
+// installBuildpacks stores the default buildpacks that are new since the last start.
+func (r *rooms) installBuildpacks(ctx context.Context) error {
+	for _, b := range buildpacks.All() {
+		zip, digest, err := b.Zip(ctx, r.c.Cache, os.Stderr)
+		if err != nil {
+			return err
+		}
+		has := admin.Buildpack{Name: b.Name, Position: b.Position, Stack: b.Stack, Filename: b.Filename(), SHA256: digest}
+		if has.Blob, err = r.storeBuildpack(ctx, zip, digest); err != nil {
+			return err
+		}
+		if err := r.capi.Admin.EnsureBuildpack(ctx, has); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *rooms) storeBuildpack(ctx context.Context, zip, digest string) (key string, err error) {
+	key = string(cf.BlobBuildpack) + "/" + digest
+	if old, _, err := r.bits.Open(ctx, key); err == nil {
+		return key, old.Close()
+	}
+	f, err := os.Open(zip)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = f.Close() }()
+	blob, err := r.bits.Put(ctx, cf.BlobBuildpack, f)
+	return blob.Key, err
+}

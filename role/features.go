@@ -1,0 +1,58 @@
+package role
+
+import (
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+)
+
+// feature is one line of the registry of maturity: ga, beta, alpha, or absent (answers with a clear error).
+type feature struct {
+	Name     string `json:"name"`
+	Maturity string `json:"maturity"`
+	Note     string `json:"note"`
+}
+
+// features is the one registry, shown by `ingot features` and docs/features.md.
+func features() []feature {
+	return []feature{
+		{"push from source", "beta", "nodejs_buildpack and binary_buildpack; the other buildpacks are absent"},
+		{"orgs, spaces, roles, users", "beta", "quotas are absent: an org has the default quota, which is not enforced yet"},
+		{"apps, processes, builds, droplets, packages", "beta", ""},
+		{"routes and domains", "beta", "HTTP routes; TCP routes, sharing and weights are absent"},
+		{"manifests", "beta", "apply, diff, generate"},
+		{"logs", "beta", "log-cache; plain fifos: an app that writes more than 64 KiB while Ingot is down waits until it is back"},
+		{"containers", "beta", "user namespaces, seccomp, limits of memory, pids, CPU shares and disk"},
+		{"durability", "beta", "acknowledged writes survive kill -9; running apps keep their containers"},
+		{"name resolution", "beta", "resolv.conf or systemd-resolved"},
+		{"rolling deployments, tasks, revisions, sidecars", "absent", ""},
+		{"services and service brokers", "absent", ""},
+		{"docker images", "absent", ""},
+		{"ssh", "absent", ""},
+		{"application security groups", "absent", "CF's two default groups are applied"},
+		{"container-to-container networking", "absent", ""},
+		{"several machines", "absent", ""},
+		{"PostgreSQL and MySQL as stores", "absent", "SQLite only"},
+		{"syslog drains, firehose", "absent", ""},
+	}
+}
+
+func featuresCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "features", Short: "List what this Ingot can do, with its maturity", Example: "  ingot features --json", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if asJSON {
+				return printJSON(cmd, features())
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
+			for _, f := range features() {
+				_, _ = fmt.Fprintf(w, "%s\t%s\t%s\n", f.Maturity, f.Name, f.Note)
+			}
+			return w.Flush()
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return c
+}

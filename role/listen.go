@@ -1,0 +1,45 @@
+package role
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"syscall"
+
+	"ingot/kit/web"
+)
+
+// listenError names the cure of a port that cannot be had.
+func listenError(addr, flag string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%s is in use by another program; stop it (`ss -ltnp` names it) or choose another address with %s", addr, flag)
+	}
+	return fmt.Errorf("listen on %s: %w", addr, err)
+}
+
+// serve logs why a server ended, if it did so by itself.
+func serve(ctx context.Context, l net.Listener, h http.Handler) {
+	if err := web.Serve(ctx, l, h); err != nil {
+		slog.Error("server ended", "address", l.Addr().String(), "error", err)
+	}
+}
+
+// listenAll listens on one port of several addresses.
+func listenAll(addrs []string, port string) ([]net.Listener, error) {
+	var out []net.Listener
+	for _, a := range addrs {
+		addr := net.JoinHostPort(a, port)
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			for _, o := range out {
+				_ = o.Close()
+			}
+			return nil, listenError(addr, "--listen", err)
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
