@@ -21,6 +21,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"ingot/cf"
+	"ingot/garden/linux/cgroup"
 )
 
 // leaks says what of a data folder's containers is left on the machine, "" if nothing.
@@ -50,7 +51,7 @@ func leaks(t *testing.T, data string) string {
 			out = append(out, "process "+x+" "+at)
 		}
 	}
-	for _, g := range openCgroups("ingot-" + id).handles() {
+	for _, g := range cgroup.Open("ingot-" + id).Handles() {
 		out = append(out, "cgroup "+g)
 	}
 	for _, pattern := range []string{run + "/s/*", run + "/io/*", run + "/t/*", run + "/m/*", run + "/runc/*/*", run + "/state/*/*/*",
@@ -267,7 +268,7 @@ func (p *worker) handles() []string {
 
 // leakSpec is the container of a number; some end while nobody looks.
 func leakSpec(n int) cf.ContainerSpec {
-	s := spec("leak-"+strconv.Itoa(n), "lines", "5")
+	s := tiny("leak-"+strconv.Itoa(n), "lines", "5")
 	s.Limits = cf.Limits{MemoryMB: 32, DiskMB: 32, Pids: 64}
 	s.Ports = []int{8080}
 	s.Egress = []cf.EgressRule{{Protocol: "tcp", Destinations: []string{"192.0.2.0/24"}, Ports: strconv.Itoa(1000 + n%3)}}
@@ -415,7 +416,7 @@ func uninstalled(t *testing.T, data string) {
 	if _, err := os.Stat("/run/ingot/" + id); err == nil {
 		t.Error("/run is left")
 	}
-	if found := openCgroups("ingot-" + id).folders(""); len(found) != 0 {
+	if found := cgroup.Open("ingot-" + id).Folders(""); len(found) != 0 {
 		t.Error(found)
 	}
 	if _, err := netlink.LinkByName("ingot" + id); err == nil {

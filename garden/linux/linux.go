@@ -24,9 +24,11 @@ import (
 
 	"ingot/cf"
 	"ingot/garden/image"
+	"ingot/garden/linux/cgroup"
 	"ingot/garden/linux/containerd"
 	"ingot/garden/linux/disk"
 	"ingot/garden/linux/network"
+	"ingot/garden/linux/spec"
 )
 
 // Engine drives the containers of one host. Set the fields, then Open it, once in a process.
@@ -41,7 +43,7 @@ type Engine struct {
 	id      string // 8 hex digits of the data folder
 	run     string // sockets and pipes
 	helpers helpers
-	cgroups cgroups
+	host    spec.Host
 	daemon  *containerd.Server
 	images  *image.Store
 	disks   *disk.Disks
@@ -125,7 +127,6 @@ func (e *Engine) prepare() error {
 	if err := os.MkdirAll(e.pipes(""), 0o711); err != nil {
 		return err
 	}
-	e.cgroups = openCgroups("ingot-" + e.id)
 	e.daemon = &containerd.Server{Root: filepath.Join(e.Data, "containerd"), State: filepath.Join(e.run, "state"), Run: e.run, Log: e.Log}
 	e.ctx = e.daemon.Context(e.ctx)
 	e.images = &image.Store{Log: e.Log, Collect: e.daemon.Collect}
@@ -136,6 +137,7 @@ func (e *Engine) prepare() error {
 		return err
 	}
 	e.helpers, err = extract(bin, filepath.Join(e.Data, "bin"))
+	e.host = spec.Host{ID: e.id, Init: e.helpers.pid1, Cgroups: cgroup.Open("ingot-" + e.id)}
 	return err
 }
 
@@ -252,7 +254,7 @@ func (e *Engine) Uninstall(ctx context.Context) error {
 	for _, h := range handles {
 		errs = append(errs, e.Delete(ctx, h))
 	}
-	errs = append(errs, e.sweep(), e.net.Uninstall(ctx), e.Close(ctx), e.cgroups.removeAll(), os.RemoveAll(e.run))
+	errs = append(errs, e.sweep(), e.net.Uninstall(ctx), e.Close(ctx), e.host.Cgroups.RemoveAll(), os.RemoveAll(e.run))
 	_ = os.Remove(filepath.Dir(e.run)) // another data folder's may be there
 	return errors.Join(errs...)
 }

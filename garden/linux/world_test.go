@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ingot/cf"
+	"ingot/garden/linux/cgroup"
 	"ingot/kit/need"
 )
 
@@ -117,13 +118,13 @@ func prepareWorld() (string, error) {
 	shared.turn = turn
 	left, _ := filepath.Glob(filepath.Join(worldFolder, "*")) // of a killed run
 	for _, data := range left {
-		g := openCgroups("ingot-" + folderID(data))
-		for _, h := range g.handles() {
-			if err := g.remove(h); err != nil {
+		g := cgroup.Open("ingot-" + folderID(data))
+		for _, h := range g.Handles() {
+			if err := g.Remove(h); err != nil {
 				return "", err
 			}
 		}
-		if err := g.removeAll(); err != nil {
+		if err := g.RemoveAll(); err != nil {
 			return "", err
 		}
 	}
@@ -226,7 +227,7 @@ func testEngine(data string, pool netip.Prefix) *Engine {
 		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 }
 
-func spec(handle string, args ...string) cf.ContainerSpec {
+func tiny(handle string, args ...string) cf.ContainerSpec {
 	return cf.ContainerSpec{Handle: handle, Image: "tiny", Program: cf.Program{Args: append([]string{"/program"}, args...)},
 		Limits: cf.Limits{MemoryMB: 64, DiskMB: 64, Pids: 64}}
 }
