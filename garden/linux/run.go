@@ -150,7 +150,7 @@ func (x *execution) run(ctx, nctx context.Context) (cf.Exit, error) {
 	if err != nil {
 		return cf.Exit{}, err
 	}
-	if err := x.Process.Start(nctx); err != nil {
+	if err := x.Start(nctx); err != nil {
 		_, e := x.Delete(nctx)
 		return cf.Exit{}, errors.Join(refusal(err), e)
 	}
