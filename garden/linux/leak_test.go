@@ -409,6 +409,32 @@ func TestEngineKilledWhileCreatingLeavesNothing(t *testing.T) {
 	}
 }
 
+// Not even a broken database keeps what is outside the data folder from being removed.
+func TestUninstallOfABrokenFolder(t *testing.T) {
+	world(t, "an engine that is killed")
+	data := filepath.Join(worldFolder, "broken")
+	p := startProcess(t, data)
+	p.each(4, []string{"leak-0", "leak-3", "leak-4", "leak-5"}, func(h string) order {
+		n, _ := strconv.Atoi(strings.TrimPrefix(h, "leak-"))
+		return order{Verb: "create", Spec: leakSpec(n)}
+	})
+	p.kill()
+	if err := os.WriteFile(filepath.Join(data, "containerd/io.containerd.metadata.v1.bolt/meta.db"), []byte("broken"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e := testEngine(data, netip.MustParsePrefix("10.253.0.0/16"))
+	for range 2 {
+		if err := e.Uninstall(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	awaitNoLeak(t, data)
+	uninstalled(t, data)
+	if err := testEngine(filepath.Join(worldFolder, "never-opened"), netip.Prefix{}).Uninstall(ctx); err != nil {
+		t.Error("of what was never there:", err)
+	}
+}
+
 // uninstalled checks that nothing of a data folder is left outside it.
 func uninstalled(t *testing.T, data string) {
 	t.Helper()
