@@ -51,32 +51,34 @@ func (x *exchange) requestHead(b []byte, whole bool) []byte {
 		b = append(b, "Connection: Upgrade\r\n"...)
 		b = appendField(b, "Upgrade", x.upgrade)
 	}
+	if !requestStart {
+		b = append(b, "X-Request-Start: "...)
+		b = strconv.AppendInt(b, x.start.UnixMilli(), 10)
+		b = append(b, '\r', '\n')
+	}
+	if !requestID {
+		b = appendField(b, "X-Request-Id", x.id)
+	}
+	return append(x.appendOwn(b, forwarded), '\r', '\n')
+}
+
+// appendOwn writes what only the router may state; forwarded is the client's own X-Forwarded-For.
+func (x *exchange) appendOwn(b []byte, forwarded string) []byte {
 	b = append(b, "X-Forwarded-For: "...)
 	if forwarded != "" {
 		b = append(b, forwarded...)
 		b = append(b, ", "...)
 	}
 	b = append(b, x.c.ip...)
-	b = append(b, "\r\nX-Forwarded-Proto: "...)
-	b = append(b, x.c.proto()...)
 	b = append(b, '\r', '\n')
-	if !requestStart {
-		b = append(b, "X-Request-Start: "...)
-		b = strconv.AppendInt(b, x.start.UnixMilli(), 10)
-		b = append(b, '\r', '\n')
-	}
+	b = appendField(b, "X-Forwarded-Proto", x.c.proto())
 	b = appendField(b, "X-Vcap-Request-Id", x.id)
-	if !requestID {
-		b = appendField(b, "X-Request-Id", x.id)
-	}
 	if x.pool == nil {
-		b = appendField(b, remoteHeader, x.c.remote)
-	} else {
-		b = appendField(b, "X-Cf-ApplicationID", x.b.Endpoint.App)
-		b = appendField(b, "X-Cf-InstanceID", x.b.Endpoint.Instance)
-		b = appendField(b, "X-Cf-InstanceIndex", x.b.Endpoint.Index)
+		return appendField(b, remoteHeader, x.c.remote)
 	}
-	return append(b, '\r', '\n')
+	b = appendField(b, "X-Cf-ApplicationID", x.b.Endpoint.App)
+	b = appendField(b, "X-Cf-InstanceID", x.b.Endpoint.Instance)
+	return appendField(b, "X-Cf-InstanceIndex", x.b.Endpoint.Index)
 }
 
 func (c *client) proto() string {
