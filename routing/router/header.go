@@ -97,6 +97,10 @@ func (x *exchange) responseHead(b []byte, chunk bool) []byte {
 		switch f.Kind {
 		case h1.VcapRequestID:
 			continue
+		case h1.ContentLength:
+			if r.Status == 204 { // it has no body, and some clients would wait for one
+				continue
+			}
 		case h1.CF, h1.Forging:
 			if strings.EqualFold(f.Name, routerError) { // only the router's own
 				continue
@@ -241,9 +245,7 @@ var reasons = map[int]string{400: "Bad Request", 404: "Not Found", 405: "Method 
 // fail answers with one of the router's own errors, in gorouter's form.
 func (x *exchange) fail(status int, reason, text string) {
 	x.status, x.reason = status, reason
-	if x.pump != nil {
-		x.keep = false
-	} else if _, whole := x.body.Peek(); !whole {
+	if x.pump != nil || !x.arrived() {
 		x.keep = false
 	}
 	text = strconv.Itoa(status) + " " + reasons[status] + ": " + text + "\n"
