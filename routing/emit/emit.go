@@ -48,6 +48,9 @@ type Emitter struct {
 // resendAfter is how long an answer may take.
 const resendAfter = time.Second
 
+// maxAsks is how often an unregistration is repeated until it counts as done: what waits for it must not wait for ever.
+const maxAsks = 10
+
 // Start follows the feed until Stop.
 func (e *Emitter) Start(context.Context) error {
 	e.interval = e.Interval
@@ -278,8 +281,11 @@ func (e *Emitter) resend(now time.Time) {
 			if r.waiting == 0 || now.Sub(r.asked) < resendAfter {
 				continue
 			}
-			if r.asks++; r.leaving && r.asks > 10 { // no router is there to forget it
+			if r.asks++; r.leaving && r.asks > maxAsks { // no router is there to forget it
 				delete(e.leaving, id)
+				if !r.quiet {
+					e.marks.mark(id, false)
+				}
 				continue
 			}
 			e.publish(r, now, true)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -85,7 +84,7 @@ func (x *exchange) serve() {
 	}
 	rt := x.c.rt
 	x.name = nameOf(x.req.Host)
-	if !rt.system.owns(x.name) {
+	if _, ours := rt.system.names[x.name]; !ours {
 		x.pool = rt.Table.Lookup(x.req.Host, x.req.Target)
 		if x.pool == nil {
 			x.fail(404, "unknown_route", "Requested route ('"+x.req.Host+"') does not exist.")
@@ -159,12 +158,17 @@ func (x *exchange) choose(tried []*table.Endpoint) (e *table.Endpoint, full bool
 // connect takes an idle connection or makes one.
 func (x *exchange) connect(e *table.Endpoint, fresh bool) (*backend.Conn, error) {
 	if !fresh {
-		_, whole := x.body.Peek()
-		if b := x.c.rt.conns.Get(e, !whole || !idempotent(x.req.Method)); b != nil {
+		if b := x.c.rt.conns.Get(e, !x.arrived() || !idempotent(x.req.Method)); b != nil {
 			return b, nil
 		}
 	}
 	return x.c.rt.dial(e)
+}
+
+// arrived tells that the whole body came with the head, or that there is none. Nobody else may be reading it.
+func (x *exchange) arrived() bool {
+	_, whole := x.body.Peek()
+	return whole
 }
 
 // attempt sends the request on b and delivers the response. True: nothing of it reached the client or can have taken
@@ -327,12 +331,10 @@ func (x *exchange) refuse(err error) bool {
 
 // finish counts and logs, and clears up after a body that nobody read.
 func (x *exchange) finish() {
-	if !x.body.Done() {
-		if _, whole := x.body.Peek(); whole {
-			x.body.Take()
-		} else {
-			x.keep = false
-		}
+	if x.arrived() {
+		x.body.Take()
+	} else {
+		x.keep = false
 	}
 	x.record()
 	if !x.keep && x.status != 499 && x.status != 101 {
@@ -362,5 +364,3 @@ func idempotent(method string) bool {
 	}
 	return false
 }
-
-func stack() string { return string(debug.Stack()) }

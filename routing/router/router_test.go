@@ -323,7 +323,7 @@ func TestResponses(t *testing.T) {
 		"/length": "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Cf-RouterError: forged\r\nX-Vcap-Request-Id: forged\r\nConnection: X-Hop\r\nX-Hop: forged\r\n\r\nhello",
 		"/chunks": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\nX-T: v\r\n\r\n",
 		"/close":  "HTTP/1.0 200 OK\r\n\r\nhello",
-		"/204":    "HTTP/1.1 204 No Content\r\n\r\n",
+		"/204":    "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",
 		"/304":    "HTTP/1.1 304 Not Modified\r\nContent-Length: 99\r\n\r\n",
 		"/early":  "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
 		"/head":   "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n",
@@ -341,6 +341,9 @@ func TestResponses(t *testing.T) {
 		got := w.send(c.method + " " + c.path + " HTTP/" + c.version + "\r\nHost: a.test\r\nConnection: close\r\n\r\n")
 		if strings.Contains(got, "forged") {
 			t.Error(got)
+		}
+		if c.path == "/204" && strings.Contains(got, "Content-Length") {
+			t.Error("a length without a body:", got)
 		}
 		if c.path == "/early" {
 			hint, rest, _ := strings.Cut(got, "\r\n\r\n")
