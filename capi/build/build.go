@@ -10,7 +10,6 @@ import (
 	"context"
 	"embed"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"slices"
 	"sync"
@@ -33,11 +32,7 @@ var migrations embed.FS
 
 // Migrate brings the family's tables up to date.
 func Migrate(ctx context.Context, db *sql.DB) error {
-	sub, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	return db.Migrate(ctx, sub, "capi_build_schema")
+	return db.Migrate(ctx, migrations, "capi_build_schema")
 }
 
 // Family holds the nouns. Set its fields, then take its Nouns, Routes and Jobs.

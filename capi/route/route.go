@@ -8,7 +8,6 @@ package route
 import (
 	"context"
 	"embed"
-	"io/fs"
 	"maps"
 	"slices"
 
@@ -28,11 +27,7 @@ var migrations embed.FS
 
 // Migrate brings the family's tables up to date.
 func Migrate(ctx context.Context, db *sql.DB) error {
-	sub, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	return db.Migrate(ctx, sub, "capi_route_schema")
+	return db.Migrate(ctx, migrations, "capi_route_schema")
 }
 
 // Family holds the nouns. Set its fields, then take its Nouns, Routes and Jobs.
