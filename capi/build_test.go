@@ -23,7 +23,7 @@ func (w *world) newPackage(app string) string {
 // TestUploads: what bits refuse becomes CF's error and a FAILED package; what was cut off can be sent again.
 func TestUploads(t *testing.T) {
 	w := pushWorld(t)
-	app := w.makeApp("admin", "dora")
+	app := w.makeApp("dora")
 	state := func(p string) any { return w.Must(200, "admin", "GET /v3/packages/"+p, nil).Get("state") }
 
 	p := w.newPackage(app)
@@ -75,7 +75,7 @@ func TestUploads(t *testing.T) {
 // TestUploadStreams: bits arrive while the client still sends.
 func TestUploadStreams(t *testing.T) {
 	w := pushWorld(t)
-	p := w.newPackage(w.makeApp("admin", "dora"))
+	p := w.newPackage(w.makeApp("dora"))
 	began, rest := make(chan struct{}), zipped(t, "main.go")
 	w.blobs.pack = func(in io.Reader, _ []cf.Resource) error {
 		var one [1]byte
@@ -112,7 +112,7 @@ func TestUploadStreams(t *testing.T) {
 // TestBuilds: one at a time per application; failures in CF's words; an outcome counts once.
 func TestBuilds(t *testing.T) {
 	w := pushWorld(t)
-	app := w.makeApp("admin", "dora")
+	app := w.makeApp("dora")
 	p := w.newPackage(app)
 	body := `{"package":{"guid":"` + p + `"}}`
 	if r := w.Must(400, "admin", "POST /v3/builds", body); r.Detail() != "Bad request: Cannot stage package whose state is not ready." {
@@ -186,7 +186,7 @@ func TestBuilds(t *testing.T) {
 // TestBuildWakes: who asks for a build that is staging is answered as soon as it ended.
 func TestBuildWakes(t *testing.T) {
 	w := pushWorld(t)
-	p := w.newPackage(w.makeApp("admin", "dora"))
+	p := w.newPackage(w.makeApp("dora"))
 	w.must(200, w.upload("admin", p, "", zipped(t, "main.go")))
 	b := w.Must(201, "admin", "POST /v3/builds", `{"package":{"guid":"`+p+`"}}`).GUID()
 	done := make(chan resttest.Answer)
@@ -211,7 +211,7 @@ func TestBuildWakes(t *testing.T) {
 func TestStagingTask(t *testing.T) {
 	w := pushWorld(t)
 	w.Must(200, "admin", "PATCH /v3/environment_variable_groups/staging", `{"var":{"GROUP":"g","A":"group"}}`)
-	app := w.makeApp("admin", "dora")
+	app := w.makeApp("dora")
 	w.Must(200, "admin", "PATCH /v3/apps/"+app+"/environment_variables", `{"var":{"A":"app"}}`)
 	w.Must(202, "admin", "POST /v3/processes/"+app+"/actions/scale", `{"memory_in_mb":2048}`)
 	p := w.newPackage(app)
@@ -238,7 +238,7 @@ func TestRestartWhileStaging(t *testing.T) {
 	w := pushWorld(t)
 	var builds []string
 	for _, name := range []string{"one", "two"} {
-		p := w.newPackage(w.makeApp("admin", name))
+		p := w.newPackage(w.makeApp(name))
 		w.must(200, w.upload("admin", p, "", zipped(t, name)))
 		w.sched.mu.Lock()
 		w.sched.fail = func(string) error { return cf.Errorf(cf.KindUnavailable, "", "away") }
@@ -263,7 +263,7 @@ func TestRestartWhileStaging(t *testing.T) {
 // TestDeleteWhileStaging: the staging is cancelled, its late droplet is given back, and nothing is left.
 func TestDeleteWhileStaging(t *testing.T) {
 	w := pushWorld(t)
-	app := w.makeApp("admin", "dora")
+	app := w.makeApp("dora")
 	p := w.newPackage(app)
 	w.must(200, w.upload("admin", p, "", zipped(t, "main.go")))
 	b := w.Must(201, "admin", "POST /v3/builds", `{"package":{"guid":"`+p+`"}}`).GUID()
@@ -286,7 +286,7 @@ func TestDeleteWhileStaging(t *testing.T) {
 // TestSharedBlob: a blob that two packages share goes with the last of them.
 func TestSharedBlob(t *testing.T) {
 	w := pushWorld(t)
-	app := w.makeApp("admin", "dora")
+	app := w.makeApp("dora")
 	var ps []string
 	for range 2 {
 		p := w.newPackage(app)
@@ -342,7 +342,7 @@ func TestMatch(t *testing.T) {
 // TestExpiry: of many pushes the last few keep their bits, and the current one always.
 func TestExpiry(t *testing.T) {
 	w := pushWorld(t)
-	app := w.makeApp("admin", "dora")
+	app := w.makeApp("dora")
 	current := ""
 	for i := range 9 {
 		p := w.newPackage(app)

@@ -14,14 +14,14 @@ import (
 func running(t testing.TB) (*world, string) {
 	t.Helper()
 	w := pushWorld(t)
-	app := w.makeApp("admin", "dora")
+	app := w.makeApp("dora")
 	w.stage("admin", app)
 	w.Must(200, "admin", "POST /v3/apps/"+app+"/actions/start", nil)
 	return w, app
 }
 
 // again is a second process on the same database, as after a crash.
-func (w *world) again(t testing.TB) *capi.API {
+func (w *world) again(t testing.TB) {
 	t.Helper()
 	_ = w.api.Stop(t.Context())
 	b := *w.api
@@ -32,7 +32,6 @@ func (w *world) again(t testing.TB) *capi.API {
 	}
 	t.Cleanup(func() { _ = next.Stop(t.Context()) })
 	w.api = next
-	return next
 }
 
 // TestWhatTakesEffect: instances and routes at once; command, sizes and environment at the next start; a start makes
@@ -88,7 +87,7 @@ func TestLostCalls(t *testing.T) {
 	w, app := running(t)
 	w.sched.fail = func(string) error { return errors.New("the scheduler is away") }
 	w.Must(202, "admin", "POST /v3/processes/"+app+"/actions/scale", `{"instances":5}`)
-	gone := w.makeApp("admin", "gone")
+	gone := w.makeApp("gone")
 	w.sched.mu.Lock()
 	w.sched.desired["stale"] = cf.DesiredLRP{ID: "stale", AppID: "nobody", Instances: 1}
 	w.sched.fail = nil
@@ -194,7 +193,7 @@ func TestCrash(t *testing.T) {
 // TestStarting: the refusals of start and of droplets.
 func TestStarting(t *testing.T) {
 	w := pushWorld(t)
-	app, other := w.makeApp("admin", "one"), w.makeApp("admin", "two")
+	app, other := w.makeApp("one"), w.makeApp("two")
 	d := w.stage("admin", other)
 	for _, c := range []struct{ line, body, want string }{
 		{"POST /v3/apps/" + app + "/actions/start", "", "Assign a droplet before starting this app."},

@@ -289,7 +289,7 @@ func (f *Family) removeBlobs(ctx context.Context, j *job.Job) error {
 	if err != nil {
 		return fmt.Errorf("put back %s: %w", key, err)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	kind, _, _ := cutKey(key)
 	_, err = f.Blobs.Put(ctx, kind, r)
 	return err

@@ -90,7 +90,7 @@ func fillRoutes(c *rest.Call, rs []*Route) error {
 		r.to, byGUID[r.GUID] = nil, r
 	}
 	var ds []*Destination
-	err := c.DB().NewSelect().Model(&ds).Where("route_guid IN (?)", bun.In(slices.Collect(maps.Keys(byGUID)))).OrderExpr("guid").Scan(c.Ctx())
+	err := c.DB().NewSelect().Model(&ds).Where("route_guid IN (?)", bun.List(slices.Collect(maps.Keys(byGUID)))).OrderExpr("guid").Scan(c.Ctx())
 	for _, d := range ds {
 		r := byGUID[d.RouteGUID]
 		r.to = append(r.to, d)
@@ -233,7 +233,7 @@ func OfApp(ctx context.Context, db bun.IDB, app string) ([]Mapped, error) {
 		guids[i] = d.RouteGUID
 	}
 	var rs []*Route
-	if err := db.NewSelect().Model(&rs).Where("guid IN (?)", bun.In(guids)).Scan(ctx); err != nil {
+	if err := db.NewSelect().Model(&rs).Where("guid IN (?)", bun.List(guids)).Scan(ctx); err != nil {
 		return nil, err
 	}
 	internal := map[string]bool{}
