@@ -150,11 +150,14 @@ func (s *Store) named(name string) (string, bool) {
 	return ref, ok
 }
 
-// Has tells whether the layer is there.
+// Has tells whether the layer is there; asking counts as use, for a container is likely to follow.
 func (s *Store) Has(l cf.Layer) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, ok := s.known[layerRef(l)]
+	it, ok := s.known[layerRef(l)]
+	if ok {
+		it.used = time.Now()
+	}
 	return ok
 }
 

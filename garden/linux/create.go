@@ -29,7 +29,10 @@ func (e *Engine) Reserve(_ context.Context, handle string, ports []int) (cf.Cont
 		return cf.ContainerInfo{}, err
 	}
 	l, err := e.leases.Take(handle, ports)
-	return cf.ContainerInfo{Spec: cf.ContainerSpec{Handle: handle, Ports: ports}, Address: l.Address.String(), Ports: l.Ports}, err
+	if err != nil {
+		return cf.ContainerInfo{}, err
+	}
+	return cf.ContainerInfo{Spec: cf.ContainerSpec{Handle: handle, Ports: ports}, Address: l.Address.String(), Ports: l.Ports}, nil
 }
 
 // Create makes the container; after an error nothing of it is left but what Reserve gave.
@@ -43,25 +46,32 @@ func (e *Engine) Create(ctx context.Context, s cf.ContainerSpec) (cf.ContainerIn
 		return cf.ContainerInfo{}, err
 	}
 	c := newContainer(record{Spec: s, Lease: lease})
-	if err := e.enter(c); err != nil {
-		return cf.ContainerInfo{}, err
+	if err = e.enter(c); err == nil {
+		err = e.complete(ctx, c)
 	}
-	if err := e.make(ctx, c); err != nil {
-		err = fmt.Errorf("create container %s: %w", s.Handle, err)
-		if e := e.purge(s.Handle, c); e != nil {
-			err = errors.Join(err, fmt.Errorf("clean up: %w", e))
-		}
-		e.leave(s.Handle)
-		if !reserved {
+	if err != nil {
+		if !reserved { // nor held by a container of that handle
 			e.leases.Give(s.Handle)
 		}
-		return cf.ContainerInfo{}, err
+		return cf.ContainerInfo{}, fmt.Errorf("create container %s: %w", s.Handle, err)
+	}
+	return c.info(), nil
+}
+
+// complete makes a container that is in the books, or takes it out again.
+func (e *Engine) complete(ctx context.Context, c *container) error {
+	if err := e.make(ctx, c); err != nil {
+		if e := e.purge(c.Spec.Handle, c); e != nil {
+			err = errors.Join(err, fmt.Errorf("clean up: %w", e))
+		}
+		e.leave(c.Spec.Handle)
+		return err
 	}
 	e.mu.Lock()
 	c.made = true
 	e.mu.Unlock()
 	c.mu.Unlock()
-	return c.info(), nil
+	return nil
 }
 
 // enter puts a container into the books, locked, so that a second Create finds it and a Delete waits; and it sees to it

@@ -21,6 +21,7 @@ import (
 	"sync"
 
 	"github.com/containerd/containerd/v2/client"
+	"golang.org/x/sys/unix"
 
 	"ingot/cf"
 	"ingot/garden/image"
@@ -132,6 +133,7 @@ func (e *Engine) prepare() error {
 	if err := e.settle(); err != nil {
 		return err
 	}
+	unix.Umask(0o022) // what containers are shown must be readable by their users
 	for _, dir := range []string{e.Data, e.exits()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err

@@ -225,6 +225,9 @@ func TestLimits(t *testing.T) {
 		if _, err := e.Create(ctx, s); !cf.IsKind(err, cf.KindNoRoom) {
 			t.Fatal(err)
 		}
+		if _, held := e.leases.Held("refused"); held {
+			t.Error("a refused container holds an address")
+		}
 		for name, spoil := range map[string]func(*cf.ContainerSpec){
 			"handle":  func(s *cf.ContainerSpec) { s.Handle = "../x" },
 			"program": func(s *cf.ContainerSpec) { s.Program.Args = nil },
