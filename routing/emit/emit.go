@@ -199,7 +199,14 @@ func (e *Emitter) change(a cf.ActualLRP, gone bool) {
 	if e.sent[id] == nil && a.Routable && len(e.lrps[a.LRP].Routes) > 0 { // an earlier emitter registered it
 		e.sent[id] = newRegistration(a, e.lrps[a.LRP])
 	}
-	e.settle(id)
+	switch r := e.leaving[id]; {
+	case e.sent[id] != nil:
+		e.settle(id)
+	case r != nil:
+		r.quiet = false // now somebody waits for the answer
+	default:
+		e.marks.mark(id, false) // no router knows it: who waits to stop it can go on
+	}
 }
 
 // forget drops what is only kept against late news.

@@ -43,7 +43,10 @@ type exchange struct {
 	spent    bool        // the body is no longer there to be sent again
 }
 
-const maxTries = 3
+const (
+	maxTries = 3
+	failure  = "Registered endpoint failed to handle the request."
+)
 
 // errGone is the end of an exchange whose client went away.
 var errGone = errors.New("client went away")
@@ -90,11 +93,7 @@ func (x *exchange) serve() {
 			x.fail(404, "unknown_route", "Requested route ('"+x.req.Host+"') does not exist.")
 			return
 		}
-		if x.pool.Len() == 0 {
-			x.fail(503, "no_endpoints", "Requested route ('"+x.req.Host+"') has no available endpoints.")
-			return
-		}
-		if !x.readWishes() {
+		if x.pool.Len() > 0 && !x.readWishes() {
 			return
 		}
 	}
@@ -108,11 +107,15 @@ func (x *exchange) try() {
 	tried := room[:0]
 	for fresh := false; len(tried) < maxTries; {
 		e, full := x.choose(tried)
+		if e == nil && full {
+			x.fail(503, "Connection Limit Reached", "Requested route ('"+x.req.Host+"') has reached the connection limit.")
+			return
+		}
+		if e == nil && len(tried) == 0 {
+			x.fail(503, "no_endpoints", "Requested route ('"+x.req.Host+"') has no available endpoints.")
+			return
+		}
 		if e == nil {
-			if full {
-				x.fail(503, "Connection Limit Reached", "Requested route ('"+x.req.Host+"') has reached the connection limit.")
-				return
-			}
 			break
 		}
 		b, err := x.connect(e, fresh)
@@ -135,7 +138,7 @@ func (x *exchange) try() {
 			tried = append(tried, e)
 		}
 	}
-	x.fail(502, "endpoint_failure", "Registered endpoint failed to handle the request.")
+	x.fail(502, "endpoint_failure", failure)
 }
 
 func (x *exchange) choose(tried []*table.Endpoint) (e *table.Endpoint, full bool) {
@@ -218,14 +221,12 @@ func (x *exchange) failed(err error, safe bool) (again bool) {
 	switch {
 	case x.gone.Load():
 		x.status, x.keep = 499, false
-	case errors.As(err, &broken):
-		x.fail(502, "endpoint_failure", "Registered endpoint failed to handle the request.")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		x.fail(504, "endpoint_failure", "Registered endpoint did not answer in time.")
-	case safe:
+	case safe && !errors.As(err, &broken):
 		return true
 	default:
-		x.fail(502, "endpoint_failure", "Registered endpoint failed to handle the request.")
+		x.fail(502, "endpoint_failure", failure)
 	}
 	return false
 }

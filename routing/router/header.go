@@ -113,6 +113,9 @@ func (x *exchange) responseHead(b []byte, chunk bool) []byte {
 		}
 	}
 	b = appendField(b, "X-Vcap-Request-Id", x.id)
+	if w := x.wanted.sticky; w != "" && w != x.b.Endpoint.Instance { // its instance is gone: the session moves
+		x.noteSession(sessionCookie + "=; Path=/")
+	}
 	if x.sticky != "" {
 		b = appendField(b, "Set-Cookie", x.sticky)
 	}
@@ -221,7 +224,7 @@ func (x *exchange) readCookies(v string) {
 // noteSession makes the sticky cookie beside a session cookie that the app sets, with the same attributes.
 func (x *exchange) noteSession(v string) {
 	first, attributes, _ := strings.Cut(v, ";")
-	if name, _, _ := strings.Cut(first, "="); name != sessionCookie || x.pool == nil {
+	if name, _, _ := strings.Cut(first, "="); name != sessionCookie || x.pool == nil || x.sticky != "" {
 		return
 	}
 	x.sticky = stickyCookie + "=" + x.b.Endpoint.Instance
