@@ -79,20 +79,23 @@ func (f *Flow) applyProcesses(ctx context.Context, tx bun.Tx, a *app.App, want [
 				return err
 			}
 		}
-		before := *p
+		before, sized := *p, *p
+		app.Change{Instances: w.Instances, MemoryMB: w.MemoryMB, DiskMB: w.DiskMB, LogRate: w.LogRate}.Apply(&sized)
 		change(w).Apply(p)
 		if reflect.DeepEqual(*p, before) {
 			continue
 		}
+		told := map[string]bool{"scale": !reflect.DeepEqual(sized, before), "update": !reflect.DeepEqual(sized, *p)}
 		if err := row.Update(ctx, tx, p); err != nil {
 			return err
 		}
-		what := "update"
-		if w.Instances != nil || w.MemoryMB != nil || w.DiskMB != nil || w.LogRate != nil {
-			what = "scale"
-		}
-		if err := f.App.RecordProcess(ctx, tx, what, p, triggered(map[string]any{})); err != nil {
-			return err
+		for _, what := range []string{"update", "scale"} {
+			if !told[what] {
+				continue
+			}
+			if err := f.App.RecordProcess(ctx, tx, what, p, triggered(map[string]any{})); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
