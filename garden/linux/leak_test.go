@@ -389,24 +389,32 @@ func awaitNoLeak(t *testing.T, data string) {
 func TestEngineKilledWhileCreatingLeavesNothing(t *testing.T) {
 	world(t, "an engine that is killed while it makes containers")
 	data := filepath.Join(worldFolder, "mid")
-	for try := range 12 {
-		p := startProcess(t, data)
-		for n := 3; n < 11; n++ {
-			p.begin(order{Verb: "create", Spec: leakSpec(n)})
+	var all []string
+	specs := map[string]cf.ContainerSpec{}
+	for n := 3; n < 11; n++ {
+		s := leakSpec(n)
+		all, specs[s.Handle] = append(all, s.Handle), s
+	}
+	p := startProcess(t, data)
+	begin := time.Now()
+	p.each(8, all, func(h string) order { return order{Verb: "create", Spec: specs[h]} })
+	whole := time.Since(begin)
+	p.each(8, all, func(h string) order { return order{Verb: "delete", Handle: h} })
+	const tries = 12
+	for try := range tries {
+		for _, h := range all {
+			p.begin(order{Verb: "create", Spec: specs[h]})
 		}
-		time.Sleep(time.Duration(5+try*25) * time.Millisecond) // where it is killed shall differ
+		time.Sleep(whole * time.Duration(try+1) / tries) // each try shall be killed at another moment
 		p.kill()
 		p = startProcess(t, data)
 		kept := p.handles()
-		t.Logf("try %d: %d containers outlived", try, len(kept))
+		t.Logf("killed after %d of %d parts of %s: %d containers outlived", try+1, tries, whole, len(kept))
 		p.each(8, kept, func(h string) order { return order{Verb: "delete", Handle: h} })
 		awaitNoLeak(t, data)
-		if try == 11 {
-			p.do(order{Verb: "uninstall"})
-			uninstalled(t, data)
-		}
-		p.kill()
 	}
+	p.do(order{Verb: "uninstall"})
+	uninstalled(t, data)
 }
 
 // Not even a broken database keeps what is outside the data folder from being removed.

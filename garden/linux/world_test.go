@@ -46,7 +46,8 @@ func TestMain(m *testing.M) {
 	case "engine":
 		os.Exit(serveEngine())
 	case "inside":
-		os.Exit(m.Run())
+		code := m.Run()
+		os.Exit(max(code, leaveWorld()))
 	}
 	if os.Getenv("INGOT_WORLD") != "1" || os.Geteuid() != 0 {
 		os.Exit(m.Run())
@@ -87,6 +88,23 @@ func holdWorld() int {
 			return ws.ExitStatus()
 		}
 	}
+}
+
+// leaveWorld removes what outlives the world.
+func leaveWorld() int {
+	if one.e != nil {
+		if err := one.e.Uninstall(context.Background()); err != nil {
+			fmt.Fprintln(os.Stderr, "world:", err)
+			return 1
+		}
+	}
+	if shared.turn != nil {
+		if err := os.RemoveAll(worldFolder); err != nil {
+			fmt.Fprintln(os.Stderr, "world:", err)
+			return 1
+		}
+	}
+	return 0
 }
 
 // shared is what all tests of a world use: made once.
