@@ -68,9 +68,9 @@ func (w *world) stage(user, app string) string {
 }
 
 // makeApp makes an app in the world's space.
-func (w *world) makeApp(user, name string) string {
+func (w *world) makeApp(name string) string {
 	w.T.Helper()
-	return w.Must(201, user, "POST /v3/apps", `{"name":"`+name+`","relationships":{"space":{"data":{"guid":"own-space"}}}}`).GUID()
+	return w.Must(201, "admin", "POST /v3/apps", `{"name":"`+name+`","relationships":{"space":{"data":{"guid":"own-space"}}}}`).GUID()
 }
 
 // pushWorld is a world with an organization "own", its space, and a buildpack.

@@ -10,7 +10,6 @@ import (
 	"context"
 	"embed"
 	"errors"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"path"
@@ -31,11 +30,7 @@ var migrations embed.FS
 // Migrate brings the engine's own tables (organizations, spaces, users, roles, labels, jobs, events, feature flags) up
 // to date. It must run before the migrations of the families.
 func Migrate(ctx context.Context, db *sql.DB) error {
-	sub, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	if err := db.Migrate(ctx, sub, "rest_schema"); err != nil {
+	if err := db.Migrate(ctx, migrations, "rest_schema"); err != nil {
 		return err
 	}
 	return access.EnsureFlags(ctx, db)

@@ -11,7 +11,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 
@@ -31,11 +30,7 @@ var migrations embed.FS
 
 // Migrate brings the family's tables up to date.
 func Migrate(ctx context.Context, db *sql.DB) error {
-	sub, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	return db.Migrate(ctx, sub, "app_schema")
+	return db.Migrate(ctx, migrations, "app_schema")
 }
 
 // Family holds the family. Set its fields, then take its Nouns and Routes.

@@ -10,7 +10,6 @@ import (
 	"context"
 	"embed"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"slices"
 	"sync"
@@ -33,11 +32,7 @@ var migrations embed.FS
 
 // Migrate brings the family's tables up to date.
 func Migrate(ctx context.Context, db *sql.DB) error {
-	sub, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	return db.Migrate(ctx, sub, "capi_build_schema")
+	return db.Migrate(ctx, migrations, "capi_build_schema")
 }
 
 // Family holds the nouns. Set its fields, then take its Nouns, Routes and Jobs.
@@ -215,6 +210,36 @@ func Purge(ctx context.Context, tx bun.Tx, app string) error {
 	return release(ctx, tx, blobs...)
 }
 
+// kept is how many packages and droplets of an app stay whole beside the current ones, as in CF.
+const kept = 5
+
+// Expire takes the bits of packages and droplets that an app has no use for any more: all but the newest few, and
+// never those of the current droplet.
+func Expire(ctx context.Context, tx bun.Tx, app, current string) error {
+	d := new(Droplet)
+	if _, err := find(ctx, tx, d, current); err != nil {
+		return err
+	}
+	for _, t := range []struct{ table, state, spared string }{{"build_droplets", Staged, current}, {"build_packages", Ready, d.PackageGUID}} {
+		var old []struct{ GUID, Blob string }
+		err := tx.NewSelect().TableExpr(t.table).Column("guid", "blob").Where("app_guid = ? AND state = ? AND guid <> ?", app, t.state, t.spared).
+			OrderExpr("id DESC").Limit(1000).Offset(kept).Scan(ctx, &old)
+		if err != nil {
+			return fmt.Errorf("old rows of %s: %w", t.table, err)
+		}
+		for _, o := range old {
+			_, err := tx.NewUpdate().TableExpr(t.table).Set("state = ?, blob = ''", Expired).Where("guid = ?", o.GUID).Exec(ctx)
+			if err != nil {
+				return err
+			}
+			if err := release(ctx, tx, o.Blob); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // Release enqueues the deletion of a blob, if nothing refers to it.
 func (f *Family) Release(ctx context.Context, blob string) error {
 	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error { return release(ctx, tx, blob) })
@@ -264,7 +289,7 @@ func (f *Family) removeBlobs(ctx context.Context, j *job.Job) error {
 	if err != nil {
 		return fmt.Errorf("put back %s: %w", key, err)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	kind, _, _ := cutKey(key)
 	_, err = f.Blobs.Put(ctx, kind, r)
 	return err

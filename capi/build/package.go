@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"mime/multipart"
 	"net/http"
@@ -262,11 +263,15 @@ type received struct {
 	refused bool
 }
 
+// maxUpload bounds an upload, in bytes.
+const maxUpload = 2 << 30
+
 // maxResources bounds the part that names matched files: about 100,000 of them.
 const maxResources = 32 << 20
 
 // receive streams the parts of an upload into the blob store: resources (JSON), then bits (a zip); one may be absent.
 func (f *Family) receive(c *rest.Call) (received, error) {
+	c.R.Body = http.MaxBytesReader(c.W, c.R.Body, maxUpload)
 	parts, err := c.R.MultipartReader()
 	if err != nil {
 		return received{}, rest.Unprocessable("Upload must include either resources or bits")
@@ -309,6 +314,10 @@ func (f *Family) pack(c *rest.Call, part *multipart.Part, rs []cf.Resource) (rec
 }
 
 func cutOff(err error) error {
+	var large *http.MaxBytesError
+	if errors.As(err, &large) {
+		return cf.Wrap(cf.KindInvalid, "AppPackageInvalid", fmt.Sprintf("The app package is invalid: Package may not be larger than %d bytes", large.Limit), err)
+	}
 	return cf.Wrap(cf.KindInvalid, "AppBitsUploadInvalid", "The app upload is invalid: the upload was cut off", err)
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"ingot/capi/app"
 	"ingot/capi/build"
+	"ingot/capi/flow/recipe"
 	"ingot/cf"
 	"ingot/rest/row"
 )
@@ -43,6 +44,9 @@ func (f *Flow) convergeApps(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
+
+// late is when a build that is STAGING was forgotten by everybody.
+const late = recipe.Timeout + 2*time.Minute
 
 func (f *Flow) convergeBuilds(ctx context.Context) error {
 	var bs []*build.Build

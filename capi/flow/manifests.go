@@ -10,6 +10,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"ingot/capi/admin"
 	"ingot/capi/app"
 	"ingot/capi/flow/manifest"
 	"ingot/capi/route"
@@ -46,7 +47,8 @@ func (f *Flow) flags(ctx context.Context) func(string) error {
 		err := access.Enabled(ctx, f.DB.Read(), flag)
 		var e *cf.Error
 		if errors.As(err, &e) {
-			return errors.New(e.Public)
+			_, faults := rest.Describe(e)
+			return errors.New(faults[0].Detail)
 		}
 		if err == nil && flag != "hash_based_routing" {
 			return errors.New("The " + strings.TrimPrefix(flag, "diego_") + " lifecycle is not available on this platform yet.")
@@ -75,27 +77,7 @@ func (f *Flow) applyManifest(c *rest.Call) error {
 			return named(apps[i].Name, err)
 		}
 	}
-	p := applying{YAML: string(d.YAML)}
-	var j *job.Job
-	var made []*app.App
-	err = c.Write(func(ctx context.Context, tx bun.Tx) (err error) {
-		for _, m := range apps {
-			a, isNew, err := skeleton(ctx, tx, s, m)
-			if err != nil {
-				return named(m.Name, err)
-			}
-			if isNew {
-				made = append(made, a)
-			}
-			p.Apps = append(p.Apps, a.GUID)
-			data := map[string]any{"request": map[string]any{"manifest": m.Audit}}
-			if err := app.Record(ctx, tx, "audit.app.apply_manifest", a, data); err != nil {
-				return err
-			}
-		}
-		j, err = job.Enqueue(ctx, tx, job.Work{Operation: "space.apply_manifest", Kind: "space", GUID: s.GUID, Payload: p})
-		return err
-	})
+	j, p, made, err := f.begin(c, s, d, apps)
 	if err != nil {
 		return err
 	}
@@ -109,6 +91,44 @@ func (f *Flow) applyManifest(c *rest.Call) error {
 	c.JobLocation(j)
 	f.await(c.Ctx(), j)
 	return c.Accepted(j)
+}
+
+// begin writes the apps that are missing and the job, in one commit.
+func (f *Flow) begin(c *rest.Call, s *access.Space, d *manifest.Document, apps []manifest.App) (j *job.Job, p applying, made []*app.App, err error) {
+	for range 3 {
+		err = c.Write(func(ctx context.Context, tx bun.Tx) (err error) {
+			p = applying{YAML: string(d.YAML)}
+			made, err = prepare(ctx, tx, s, apps, &p)
+			if err == nil {
+				j, err = job.Enqueue(ctx, tx, job.Work{Operation: "space.apply_manifest", Kind: "space", GUID: s.GUID, Payload: p})
+			}
+			return err
+		})
+		var e *cf.Error
+		if !errors.As(err, &e) || e.Code != "UniquenessError" {
+			break
+		} // else another push made the app meanwhile: now it is found
+	}
+	return j, p, made, err
+}
+
+// prepare finds or makes the app of each entry, and tells of the manifest.
+func prepare(ctx context.Context, tx bun.Tx, s *access.Space, apps []manifest.App, p *applying) (made []*app.App, err error) {
+	for _, m := range apps {
+		a, isNew, err := skeleton(ctx, tx, s, m)
+		if err != nil {
+			return nil, named(m.Name, err)
+		}
+		if isNew {
+			made = append(made, a)
+		}
+		p.Apps = append(p.Apps, a.GUID)
+		data := map[string]any{"request": map[string]any{"manifest": m.Audit}}
+		if err := app.Record(ctx, tx, "audit.app.apply_manifest", a, data); err != nil {
+			return nil, err
+		}
+	}
+	return made, nil
 }
 
 // await returns when the job ended, or after a while.
@@ -157,7 +177,7 @@ func skeleton(ctx context.Context, tx bun.Tx, s *access.Space, m manifest.App) (
 	if err == nil || !errors.Is(err, sql.ErrNoRows) {
 		return a, false, err
 	}
-	a = &app.App{Name: m.Name, SpaceGUID: s.GUID, Lifecycle: app.Buildpack, Stack: "cflinuxfs4"}
+	a = &app.App{Name: m.Name, SpaceGUID: s.GUID, Lifecycle: app.Buildpack, Stack: admin.DefaultStack}
 	return a, true, app.Insert(ctx, tx, a, map[string]any{"request": map[string]any{"name": m.Name}})
 }
 

@@ -92,6 +92,6 @@ func (e *Engine) watch(c *container, end <-chan client.ExitStatus) {
 			e.Log.Warn("container lost its shim", "handle", c.Spec.Handle, "error", err)
 		}
 	}
-	c.exit = cf.Exit{Code: int(code), OOM: e.cgroups.oom(c.Spec.Handle), At: at}
+	c.exit = cf.Exit{Code: int(code), OOM: e.host.Cgroups.OOM(c.Spec.Handle), At: at}
 	c.out.drain(5 * time.Second)
 }

@@ -20,23 +20,24 @@ import (
 	"ingot/garden/image"
 	"ingot/garden/linux/disk"
 	"ingot/garden/linux/network"
+	"ingot/garden/linux/spec"
 )
 
 // Reserve leases address and host ports; they are kept in memory until Create, so a restart gives them back.
 func (e *Engine) Reserve(_ context.Context, handle string, ports []int) (cf.ContainerInfo, error) {
-	if !handleForm.MatchString(handle) {
-		return cf.ContainerInfo{}, invalid("handle %q", handle)
-	}
-	if err := checkPorts(ports); err != nil {
+	if err := errors.Join(spec.CheckHandle(handle), spec.CheckPorts(ports)); err != nil {
 		return cf.ContainerInfo{}, err
 	}
 	l, err := e.leases.Take(handle, ports)
-	return cf.ContainerInfo{Spec: cf.ContainerSpec{Handle: handle, Ports: ports}, Address: l.Address.String(), Ports: l.Ports}, err
+	if err != nil {
+		return cf.ContainerInfo{}, err
+	}
+	return cf.ContainerInfo{Spec: cf.ContainerSpec{Handle: handle, Ports: ports}, Address: l.Address.String(), Ports: l.Ports}, nil
 }
 
 // Create makes the container; after an error nothing of it is left but what Reserve gave.
 func (e *Engine) Create(ctx context.Context, s cf.ContainerSpec) (cf.ContainerInfo, error) {
-	if err := errors.Join(check(&s), checkPorts(s.Ports)); err != nil {
+	if err := spec.Check(&s); err != nil {
 		return cf.ContainerInfo{}, err
 	}
 	_, reserved := e.leases.Held(s.Handle)
@@ -45,25 +46,32 @@ func (e *Engine) Create(ctx context.Context, s cf.ContainerSpec) (cf.ContainerIn
 		return cf.ContainerInfo{}, err
 	}
 	c := newContainer(record{Spec: s, Lease: lease})
-	if err := e.enter(c); err != nil {
-		return cf.ContainerInfo{}, err
+	if err = e.enter(c); err == nil {
+		err = e.complete(ctx, c)
 	}
-	if err := e.make(ctx, c); err != nil {
-		err = fmt.Errorf("create container %s: %w", s.Handle, err)
-		if e := e.purge(s.Handle, c); e != nil {
-			err = errors.Join(err, fmt.Errorf("clean up: %w", e))
-		}
-		e.leave(s.Handle)
-		if !reserved {
+	if err != nil {
+		if !reserved { // nor held by a container of that handle
 			e.leases.Give(s.Handle)
 		}
-		return cf.ContainerInfo{}, err
+		return cf.ContainerInfo{}, fmt.Errorf("create container %s: %w", s.Handle, err)
+	}
+	return c.info(), nil
+}
+
+// complete makes a container that is in the books, or takes it out again.
+func (e *Engine) complete(ctx context.Context, c *container) error {
+	if err := e.make(ctx, c); err != nil {
+		if e := e.purge(c.Spec.Handle, c); e != nil {
+			err = errors.Join(err, fmt.Errorf("clean up: %w", e))
+		}
+		e.leave(c.Spec.Handle)
+		return err
 	}
 	e.mu.Lock()
 	c.made = true
 	e.mu.Unlock()
 	c.mu.Unlock()
-	return c.info(), nil
+	return nil
 }
 
 // enter puts a container into the books, locked, so that a second Create finds it and a Delete waits; and it sees to it
@@ -119,7 +127,7 @@ func (e *Engine) make(ctx context.Context, c *container) error {
 		return err
 	}
 	c.Lowers = refs
-	base := e.userBase(c.Lease.Slot)
+	base := e.host.UserBase(c.Lease.Slot)
 	up, err := e.disks.Make(c.Spec.Handle, c.Spec.Limits.DiskMB, base)
 	if err != nil {
 		return err
@@ -160,15 +168,15 @@ func (e *Engine) names(upper string, r record, base uint32) error {
 
 // keep writes the container into containerd's database: from here on a restart knows of it.
 func (e *Engine) keep(c *container) error {
-	spec, err := e.spec(c.Spec, c.Lease.Slot)
+	oci, err := e.host.Container(c.Spec, c.Lease.Slot)
 	if err != nil {
 		return err
 	}
-	packed, err := typeurl.MarshalAny(spec)
+	packed, err := typeurl.MarshalAny(oci)
 	if err != nil {
 		return err
 	}
-	user := e.userBase(c.Lease.Slot)
+	user := e.host.UserBase(c.Lease.Slot)
 	if c.Spec.Program.User != "root" {
 		user += image.VCAP
 	}
@@ -193,7 +201,7 @@ func (e *Engine) newTask(ctx context.Context, c *container, lowers []string, up 
 	if err != nil {
 		return err
 	}
-	ids := fmt.Sprintf("0:%d:%d", e.userBase(c.Lease.Slot), perSlot)
+	ids := fmt.Sprintf("0:%d:%d", e.host.UserBase(c.Lease.Slot), spec.PerSlot)
 	root := []mount.Mount{{Type: "overlay", Source: "overlay", Options: []string{
 		"lowerdir=" + strings.Join(lowers, ":"), "upperdir=" + up.Upper, "workdir=" + up.Work, "index=off", "uidmap=" + ids, "gidmap=" + ids}}}
 	c.task, err = ct.NewTask(e.daemon.Context(ctx), e.pipesFor(c), client.WithRootFS(root))

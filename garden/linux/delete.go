@@ -51,7 +51,7 @@ func (e *Engine) purge(handle string, c *container) error {
 		c.out.close()
 		errs = append(errs, e.net.Disconnect(c.Lease.Slot))
 	}
-	errs = append(errs, e.purgeBundle(handle), e.disks.Remove(handle), e.cgroups.remove(handle),
+	errs = append(errs, e.purgeBundle(handle), e.disks.Remove(handle), e.host.Cgroups.Remove(handle),
 		os.RemoveAll(e.pipes(handle)), remove(e.exitFile(handle)))
 	if err := errors.Join(errs...); err != nil {
 		return err

@@ -21,6 +21,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"ingot/cf"
+	"ingot/garden/linux/cgroup"
 )
 
 // leaks says what of a data folder's containers is left on the machine, "" if nothing.
@@ -50,7 +51,7 @@ func leaks(t *testing.T, data string) string {
 			out = append(out, "process "+x+" "+at)
 		}
 	}
-	for _, g := range openCgroups("ingot-" + id).handles() {
+	for _, g := range cgroup.Open("ingot-" + id).Handles() {
 		out = append(out, "cgroup "+g)
 	}
 	for _, pattern := range []string{run + "/s/*", run + "/io/*", run + "/t/*", run + "/m/*", run + "/runc/*/*", run + "/state/*/*/*",
@@ -267,7 +268,7 @@ func (p *worker) handles() []string {
 
 // leakSpec is the container of a number; some end while nobody looks.
 func leakSpec(n int) cf.ContainerSpec {
-	s := spec("leak-"+strconv.Itoa(n), "lines", "5")
+	s := tiny("leak-"+strconv.Itoa(n), "lines", "5")
 	s.Limits = cf.Limits{MemoryMB: 32, DiskMB: 32, Pids: 64}
 	s.Ports = []int{8080}
 	s.Egress = []cf.EgressRule{{Protocol: "tcp", Destinations: []string{"192.0.2.0/24"}, Ports: strconv.Itoa(1000 + n%3)}}
@@ -408,6 +409,32 @@ func TestEngineKilledWhileCreatingLeavesNothing(t *testing.T) {
 	}
 }
 
+// Not even a broken database keeps what is outside the data folder from being removed.
+func TestUninstallOfABrokenFolder(t *testing.T) {
+	world(t, "an engine that is killed")
+	data := filepath.Join(worldFolder, "broken")
+	p := startProcess(t, data)
+	p.each(4, []string{"leak-0", "leak-3", "leak-4", "leak-5"}, func(h string) order {
+		n, _ := strconv.Atoi(strings.TrimPrefix(h, "leak-"))
+		return order{Verb: "create", Spec: leakSpec(n)}
+	})
+	p.kill()
+	if err := os.WriteFile(filepath.Join(data, "containerd/io.containerd.metadata.v1.bolt/meta.db"), []byte("broken"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e := testEngine(data, netip.MustParsePrefix("10.253.0.0/16"))
+	for range 2 {
+		if err := e.Uninstall(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	awaitNoLeak(t, data)
+	uninstalled(t, data)
+	if err := testEngine(filepath.Join(worldFolder, "never-opened"), netip.Prefix{}).Uninstall(ctx); err != nil {
+		t.Error("of what was never there:", err)
+	}
+}
+
 // uninstalled checks that nothing of a data folder is left outside it.
 func uninstalled(t *testing.T, data string) {
 	t.Helper()
@@ -415,7 +442,7 @@ func uninstalled(t *testing.T, data string) {
 	if _, err := os.Stat("/run/ingot/" + id); err == nil {
 		t.Error("/run is left")
 	}
-	if found := openCgroups("ingot-" + id).folders(""); len(found) != 0 {
+	if found := cgroup.Open("ingot-" + id).Folders(""); len(found) != 0 {
 		t.Error(found)
 	}
 	if _, err := netlink.LinkByName("ingot" + id); err == nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"ingot/cf"
+	"ingot/garden/linux/spec"
 )
 
 // Start runs the program. A nil writer discards.
@@ -112,7 +113,7 @@ func (e *Engine) Kill(ctx context.Context, handle string, signal int) error {
 // Exec runs another program and returns when it and its output have ended. What it leaves in its process group is ended
 // with it. A reader In that never ends is not read any more, but may keep one goroutine.
 func (e *Engine) Exec(ctx context.Context, handle string, p cf.Program, s cf.Streams) (cf.Exit, error) {
-	if err := checkProgram(p); err != nil {
+	if err := spec.CheckProgram(p); err != nil {
 		return cf.Exit{}, err
 	}
 	c, task, err := e.running(handle)
@@ -122,7 +123,7 @@ func (e *Engine) Exec(ctx context.Context, handle string, p cf.Program, s cf.Str
 	x := &execution{engine: e, in: s.In, eof: make(chan struct{})}
 	streams := cio.WithStreams(x.stdin(), discard(s.Out), discard(s.Err))
 	nctx := e.daemon.Context(context.WithoutCancel(ctx)) // what was begun must be cleaned up
-	x.Process, err = task.Exec(nctx, "x"+rand.Text(), process(p, c.Spec.Limits.FileDescriptors),
+	x.Process, err = task.Exec(nctx, "x"+rand.Text(), spec.Process(p, c.Spec.Limits.FileDescriptors),
 		cio.NewCreator(streams, cio.WithFIFODir(e.pipes(handle))))
 	if err != nil {
 		return cf.Exit{}, fmt.Errorf("exec in %s: %w", handle, err)
@@ -149,7 +150,7 @@ func (x *execution) run(ctx, nctx context.Context) (cf.Exit, error) {
 	if err != nil {
 		return cf.Exit{}, err
 	}
-	if err := x.Process.Start(nctx); err != nil {
+	if err := x.Start(nctx); err != nil {
 		_, e := x.Delete(nctx)
 		return cf.Exit{}, errors.Join(refusal(err), e)
 	}

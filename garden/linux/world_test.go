@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ingot/cf"
+	"ingot/garden/linux/cgroup"
 	"ingot/kit/need"
 )
 
@@ -117,13 +118,13 @@ func prepareWorld() (string, error) {
 	shared.turn = turn
 	left, _ := filepath.Glob(filepath.Join(worldFolder, "*")) // of a killed run
 	for _, data := range left {
-		g := openCgroups("ingot-" + folderID(data))
-		for _, h := range g.handles() {
-			if err := g.remove(h); err != nil {
+		g := cgroup.Open("ingot-" + folderID(data))
+		for _, h := range g.Handles() {
+			if err := g.Remove(h); err != nil {
 				return "", err
 			}
 		}
-		if err := g.removeAll(); err != nil {
+		if err := g.RemoveAll(); err != nil {
 			return "", err
 		}
 	}
@@ -153,7 +154,7 @@ func prepareWorld() (string, error) {
 	path := filepath.Join(worldFolder, "stack.tar")
 	return path, os.WriteFile(path, archiveOf(
 		dir("proc", 0), dir("sys", 0), dir("dev", 0), dir("etc", 0), dir("home", 0), dir("home/vcap", 2000), dir("tmp", 0),
-		file("program", 0, 0o755, string(text)), file("rootonly", 0, 0o600, "secret")), 0o600)
+		file("program", 0o755, string(text)), file("rootonly", 0o600, "secret")), 0o600)
 }
 
 // entry is a file of a test's archive.
@@ -166,8 +167,8 @@ func dir(name string, owner int) entry {
 	return entry{Header: tar.Header{Name: "./" + name + "/", Typeflag: tar.TypeDir, Mode: 0o755, Uid: owner, Gid: owner}}
 }
 
-func file(name string, owner int, mode int64, text string) entry {
-	return entry{tar.Header{Name: "./" + name, Typeflag: tar.TypeReg, Mode: mode, Uid: owner, Gid: owner, Size: int64(len(text))}, text}
+func file(name string, mode int64, text string) entry {
+	return entry{tar.Header{Name: "./" + name, Typeflag: tar.TypeReg, Mode: mode, Size: int64(len(text))}, text}
 }
 
 func archiveOf(entries ...entry) []byte {
@@ -189,7 +190,7 @@ func archiveOf(entries ...entry) []byte {
 
 // droplet is a layer and its bytes.
 func droplet(text string) (cf.Layer, []byte) {
-	b := archiveOf(dir("app", 0), file("app/hello", 0, 0o644, text))
+	b := archiveOf(dir("app", 0), file("app/hello", 0o644, text))
 	sum := sha256.Sum256(b)
 	return cf.Layer{Digest: hex.EncodeToString(sum[:]), Prefix: "home/vcap"}, b
 }
@@ -226,7 +227,7 @@ func testEngine(data string, pool netip.Prefix) *Engine {
 		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 }
 
-func spec(handle string, args ...string) cf.ContainerSpec {
+func tiny(handle string, args ...string) cf.ContainerSpec {
 	return cf.ContainerSpec{Handle: handle, Image: "tiny", Program: cf.Program{Args: append([]string{"/program"}, args...)},
 		Limits: cf.Limits{MemoryMB: 64, DiskMB: 64, Pids: 64}}
 }

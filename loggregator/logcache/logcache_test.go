@@ -17,6 +17,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
@@ -408,7 +409,7 @@ func FuzzJSONString(f *testing.F) {
 	f.Add("a\"\\\n\x00\xff\u2028é")
 	f.Fuzz(func(t *testing.T, s string) {
 		var back string
-		if err := json.Unmarshal(appendJSONString(nil, s), &back); err != nil || back != strings.ToValidUTF8(s, "\ufffd") && !strings.Contains(s, "\xff") && len(strings.ToValidUTF8(s, "")) == len(s) {
+		if err := json.Unmarshal(appendJSONString(nil, s), &back); err != nil || utf8.ValidString(s) && back != s {
 			t.Fatalf("%q: %q, %v", s, back, err)
 		}
 	})

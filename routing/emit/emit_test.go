@@ -235,6 +235,13 @@ func TestNoRoutesNoMessages(t *testing.T) {
 	w.nothing()
 }
 
+func TestGoneWithoutRoutesIsSaidAtOnce(t *testing.T) {
+	w := start(t, nil)
+	a := running("i", 1)
+	w.feed.send(cf.LRPEvent{Desired: lrp(), Actual: &a}, synced, cf.LRPEvent{Desired: lrp(), Actual: &a, Gone: true})
+	w.marked("i", false)
+}
+
 func TestDoomedLRPKeepsItsRoutesUntilTheInstanceGoes(t *testing.T) {
 	w := start(t, nil)
 	a := running("i", 1)

@@ -227,10 +227,13 @@ func TestErrors(t *testing.T) {
 	m := w.route("empty.test", "127.0.0.1:1", 0)
 	w.Table.Unregister(m, time.Now())
 	w.route("down.test", "127.0.0.1:1", 0)
+	w.route("taken.test", "127.0.0.1:2", 0)
+	w.route("over.test", "127.0.0.1:2", 0) // by another instance at the same address
 	for _, c := range []struct{ host, more, status, reason, text string }{
 		{"no.test", "", "404 Not Found", "unknown_route", "404 Not Found: Requested route ('no.test') does not exist.\n"},
 		{"NO.test:80", "", "404 Not Found", "unknown_route", "404 Not Found: Requested route ('NO.test:80') does not exist.\n"},
 		{"empty.test", "", "503 Service Unavailable", "no_endpoints", "503 Service Unavailable: Requested route ('empty.test') has no available endpoints.\n"},
+		{"taken.test", "", "503 Service Unavailable", "no_endpoints", "503 Service Unavailable: Requested route ('taken.test') has no available endpoints.\n"},
 		{"down.test", "", "502 Bad Gateway", "endpoint_failure", "502 Bad Gateway: Registered endpoint failed to handle the request.\n"},
 		{"a.test", "X-Cf-App-Instance: guid-a.test:7\r\n", "400 Bad Request", "unknown_route",
 			"400 Bad Request: Requested instance ('7') with guid ('guid-a.test') does not exist for route ('a.test')\n"},
@@ -276,6 +279,10 @@ func TestInstanceChoice(t *testing.T) {
 		if again := w.send(get("a.test", "Cookie: x=y; JSESSIONID=s; "+want+"\r\n")); again[len(again)-1] != got[len(got)-1] {
 			t.Fatal("left its session's instance")
 		}
+	}
+	moved := w.send(get("a.test", "Cookie: JSESSIONID=s; __VCAP_ID__=gone\r\n"))
+	if !strings.Contains(moved, "Set-Cookie: __VCAP_ID__=inst-a.test-"+moved[len(moved)-1:]+"; Path=/; HttpOnly\r\n") {
+		t.Fatal("a session of a gone instance did not move:", moved)
 	}
 	seen := map[byte]bool{}
 	for range 6 {
@@ -323,7 +330,7 @@ func TestResponses(t *testing.T) {
 		"/length": "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Cf-RouterError: forged\r\nX-Vcap-Request-Id: forged\r\nConnection: X-Hop\r\nX-Hop: forged\r\n\r\nhello",
 		"/chunks": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\nX-T: v\r\n\r\n",
 		"/close":  "HTTP/1.0 200 OK\r\n\r\nhello",
-		"/204":    "HTTP/1.1 204 No Content\r\n\r\n",
+		"/204":    "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",
 		"/304":    "HTTP/1.1 304 Not Modified\r\nContent-Length: 99\r\n\r\n",
 		"/early":  "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
 		"/head":   "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n",
@@ -341,6 +348,9 @@ func TestResponses(t *testing.T) {
 		got := w.send(c.method + " " + c.path + " HTTP/" + c.version + "\r\nHost: a.test\r\nConnection: close\r\n\r\n")
 		if strings.Contains(got, "forged") {
 			t.Error(got)
+		}
+		if c.path == "/204" && strings.Contains(got, "Content-Length") {
+			t.Error("a length without a body:", got)
 		}
 		if c.path == "/early" {
 			hint, rest, _ := strings.Cut(got, "\r\n\r\n")

@@ -189,7 +189,7 @@ func (w *World) Kill(t testing.TB) {
 	if out, err := w.Command(t.Context(), "kill", "-9", fmt.Sprint(pid)).CombinedOutput(); err != nil {
 		t.Fatalf("kill: %v %s", err, out)
 	}
-	<-w.ended
+	_ = <-w.ended // killed, as asked
 }
 
 // Log is what Ingot printed so far.

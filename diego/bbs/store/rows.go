@@ -9,7 +9,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"time"
 
@@ -24,11 +23,7 @@ var migrations embed.FS
 
 // Migrate brings the tables up to date.
 func Migrate(ctx context.Context, db *sql.DB) error {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	if err := db.Migrate(ctx, files, "bbs_schema"); err != nil {
+	if err := db.Migrate(ctx, migrations, "bbs_schema"); err != nil {
 		return err
 	}
 	has, err := db.Read().NewSelect().Model((*clock)(nil)).Exists(ctx)
