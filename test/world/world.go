@@ -258,7 +258,7 @@ func (w *World) end(t testing.TB) {
 
 // clean removes what a world whose holder is dead left outside its namespaces: cgroups and its folder.
 func clean(dir string) error {
-	sum := sha256.Sum256([]byte(filepath.Join(dir, "data")))
+	sum := sha256.Sum256([]byte(filepath.Join(dir, "data", "garden"))) // as garden/linux names them
 	groups, err := filepath.Glob("/sys/fs/cgroup/*/ingot-" + hex.EncodeToString(sum[:4]))
 	if err != nil {
 		return err
