@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"time"
 
 	"github.com/uptrace/bun"
 
@@ -157,9 +158,11 @@ func (c *Call) Admins() error {
 	return access.Forbidden()
 }
 
+// hold is how long a request for a job that is PROCESSING waits for its end. The CLI asks again only every 3 s.
+const hold = 2 * time.Second
+
 func showJob(c *Call) error {
-	j := new(job.Job)
-	err := c.DB().NewSelect().Model(j).Where("guid = ?", c.Arg("guid")).Scan(c.Ctx())
+	j, err := c.s.Jobs.Await(c.Ctx(), c.Arg("guid"), hold)
 	if errors.Is(err, sql.ErrNoRows) {
 		return NotFound("job")
 	}

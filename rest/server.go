@@ -80,9 +80,7 @@ func (s *Server) Start(ctx context.Context) error {
 		n.attach(s)
 		s.nouns[n.kind()] = n
 		routes = append(routes, n.routes()...)
-		if s.Jobs != nil {
-			s.Jobs.Kinds = append(s.Jobs.Kinds, n.work()...)
-		}
+		s.Jobs.Kinds = append(s.Jobs.Kinds, n.work()...)
 	}
 	for _, r := range routes {
 		s.mux.Handle(r.Pattern, s.endpoint(r))

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -50,7 +49,7 @@ type Family struct {
 	Builds   *rest.Resource[Build]
 	Droplets *rest.Resource[Droplet]
 
-	bell bell
+	ended run.Bell // of a staging
 }
 
 // Nouns makes the family's nouns.
@@ -115,53 +114,21 @@ func nonNil[T any](s []T) []T {
 const hold = 10 * time.Second
 
 func (f *Family) showBuild(c *rest.Call) error {
-	end := time.After(hold)
-	for {
-		rung := f.bell.next() // before the look, so that no ring in between is missed
-		b, err := f.Builds.Find(c, c.Arg("guid"))
-		if err != nil {
-			return err
+	var b *Build
+	err := f.ended.Await(c.Ctx(), hold, func() (done bool, err error) {
+		if b, err = f.Builds.Find(c, c.Arg("guid")); err != nil {
+			return false, err
 		}
-		if b.State != Staging {
-			return f.Builds.Show(c, http.StatusOK, b)
-		}
-		select {
-		case <-rung:
-		case <-time.After(time.Second): // another process may have ended it
-		case <-end:
-			return f.Builds.Show(c, http.StatusOK, b)
-		case <-c.Ctx().Done():
-			return c.Ctx().Err()
-		}
+		return b.State != Staging, nil
+	})
+	if err != nil {
+		return err
 	}
+	return f.Builds.Show(c, http.StatusOK, b)
 }
 
 // Ended wakes those who wait for a build; it comes after the commit.
-func (f *Family) Ended() { f.bell.ring() }
-
-// bell tells any number of waiters that something happened.
-type bell struct {
-	mu sync.Mutex
-	ch chan struct{}
-}
-
-func (b *bell) next() <-chan struct{} {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ch == nil {
-		b.ch = make(chan struct{})
-	}
-	return b.ch
-}
-
-func (b *bell) ring() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ch != nil {
-		close(b.ch)
-		b.ch = nil
-	}
-}
+func (f *Family) Ended() { f.ended.Ring() }
 
 type metadataBody struct{ meta row.Patch }
 
