@@ -29,7 +29,6 @@ type Call struct {
 	Body   json.RawMessage // as Take read it: for audit events
 
 	s     *Server
-	kind  string // of the noun
 	query *query // of a list or of a get with includes; nil elsewhere
 }
 
