@@ -10,6 +10,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"time"
 
 	"ingot/capi/admin"
 	"ingot/capi/app"
@@ -36,7 +37,8 @@ type API struct {
 	Scheduler cf.Scheduler
 	Blobs     cf.Blobs
 	Logs      cf.Logs
-	Gate      *run.Gate // stops a push at its steps; nil in life
+	Gate      *run.Gate     // stops a push at its steps; nil in life
+	Linger    time.Duration // see build.Family
 
 	Org   *org.Family   // made by Start
 	Admin *admin.Family // made by Start
@@ -51,7 +53,7 @@ func (a *API) Start(ctx context.Context) error {
 	a.Org = &org.Family{DB: a.DB, Directory: a.Directory}
 	a.Admin = &admin.Family{DB: a.DB, Info: a.Info}
 	apps := &app.Family{Logs: a.Logs, Scheduler: a.Scheduler}
-	builds := &build.Family{DB: a.DB, Blobs: a.Blobs, Logs: a.Logs, Gate: a.Gate}
+	builds := &build.Family{DB: a.DB, Blobs: a.Blobs, Logs: a.Logs, Gate: a.Gate, Linger: a.Linger}
 	routes := &route.Family{DB: a.DB, Domain: a.Domain}
 	a.flow = &flow.Flow{DB: a.DB, Scheduler: a.Scheduler, Blobs: a.Blobs, Logs: a.Logs, Gate: a.Gate, URL: a.URL,
 		Domain: "apps." + a.Domain, App: apps, Build: builds, Route: routes, Org: a.Org, Admin: a.Admin}

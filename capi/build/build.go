@@ -40,6 +40,10 @@ type Family struct {
 	Blobs cf.Blobs
 	Logs  cf.Logs
 	Gate  *run.Gate
+	// Linger is how long after its last change a build is shown first. The CLI prints log lines once they are 2 s old, and
+	// reads no more when it knows that a build has ended: told at once, it would keep the last lines of a staging to
+	// itself, and of a quick or failed one all of them.
+	Linger time.Duration
 	// App is an app as events name it; KindNotFound when there is none. It does not ask who sees it.
 	App func(ctx context.Context, db bun.IDB, app string) (event.Target, error)
 	// Current is the guid of the app's current droplet, or "".
@@ -123,6 +127,10 @@ func (f *Family) showBuild(c *rest.Call) error {
 	})
 	if err != nil {
 		return err
+	}
+	select {
+	case <-time.After(time.Until(b.UpdatedAt.Time().Add(f.Linger))):
+	case <-c.Ctx().Done():
 	}
 	return f.Builds.Show(c, http.StatusOK, b)
 }
