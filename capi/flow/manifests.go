@@ -6,7 +6,6 @@ import (
 	"mime"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/uptrace/bun"
 
@@ -63,9 +62,6 @@ type applying struct {
 	Apps []string `json:"apps"`
 }
 
-// awaitJob is how long the answer to a manifest waits for its job: clients look once at once, and then only after seconds.
-const awaitJob = 2 * time.Second
-
 // applyManifest makes the apps that are missing, and a job for everything else.
 func (f *Flow) applyManifest(c *rest.Call) error {
 	s, d, apps, err := f.readManifest(c)
@@ -88,8 +84,6 @@ func (f *Flow) applyManifest(c *rest.Call) error {
 	for i, m := range apps {
 		f.App.Say(p.Apps[i], "Applied manifest to app with guid %s (%s)", p.Apps[i], m.Audit)
 	}
-	c.JobLocation(j)
-	f.await(c.Ctx(), j)
 	return c.Accepted(j)
 }
 
@@ -129,25 +123,6 @@ func prepare(ctx context.Context, tx bun.Tx, s *access.Space, apps []manifest.Ap
 		}
 	}
 	return made, nil
-}
-
-// await returns when the job ended, or after a while.
-func (f *Flow) await(ctx context.Context, j *job.Job) {
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.After(awaitJob); ; {
-		q := f.DB.Read().NewSelect().Model((*job.Job)(nil)).Where("guid = ? AND state = ?", j.GUID, job.Processing)
-		if runs, err := q.Exists(ctx); err != nil || !runs {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-end:
-			return
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // fitting checks buildpacks and stack of a manifest's app against what is there.
