@@ -173,6 +173,7 @@ func (rt *Router) Stop(ctx context.Context) error {
 func (rt *Router) drain(ctx context.Context) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
+	over := ctx.Done()
 	for {
 		rt.mu.Lock()
 		left := len(rt.clients)
@@ -187,8 +188,8 @@ func (rt *Router) drain(ctx context.Context) {
 		}
 		select {
 		case <-tick.C:
-		case <-ctx.Done():
-			tick.Reset(time.Millisecond)
+		case <-over:
+			over = nil // from here on only the tick, or this would spin
 		}
 	}
 }
