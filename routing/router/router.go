@@ -171,9 +171,8 @@ func (rt *Router) Stop(ctx context.Context) error {
 
 // drain closes idle connections now, the others after their request or at the end of ctx.
 func (rt *Router) drain(ctx context.Context) {
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick, over := time.NewTicker(20*time.Millisecond), ctx.Done()
 	defer tick.Stop()
-	over := ctx.Done()
 	for {
 		rt.mu.Lock()
 		left := len(rt.clients)
