@@ -1,8 +1,8 @@
 // Package run starts and stops the parts of a process in order, and holds the step gate that tests use to stop a
 // process at a named step.
 //
-// It promises: parts start in order and stop in reverse within one deadline; a part that cannot start stops those
-// before it. It will not restart anything.
+// It promises: parts start in order and stop in reverse under one deadline; after a part that cannot start, those before
+// it are still to be stopped. It will not restart anything.
 package run
 
 import (
@@ -24,12 +24,12 @@ type Group struct {
 	started int
 }
 
-// Start starts all parts in order.
+// Start starts all parts in order, up to the first that fails. Stop is called in any case.
 func (g *Group) Start(ctx context.Context) error {
 	for _, m := range g.Members {
 		if m.Start != nil {
 			if err := m.Start(ctx); err != nil {
-				return errors.Join(fmt.Errorf("%s: %w", m.Name, err), g.Stop(ctx))
+				return fmt.Errorf("%s: %w", m.Name, err)
 			}
 		}
 		g.started++
@@ -37,7 +37,7 @@ func (g *Group) Start(ctx context.Context) error {
 	return nil
 }
 
-// Stop stops the started parts in reverse; it goes on after errors and gives up at ctx's deadline.
+// Stop stops the started parts in reverse and goes on after errors; each part keeps to ctx's deadline.
 func (g *Group) Stop(ctx context.Context) error {
 	var errs []error
 	for ; g.started > 0; g.started-- {
