@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
 )
 
 func TestJSON(t *testing.T) {
@@ -86,50 +87,53 @@ func TestLog(t *testing.T) {
 	}
 }
 
+// pipes is a listener in memory.
+type pipes struct {
+	net.Listener
+	conns chan net.Conn
+}
+
+func (p pipes) Accept() (net.Conn, error) {
+	c, ok := <-p.conns
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return c, nil
+}
+
+func (p pipes) Close() error { close(p.conns); return nil }
+
 // A server that is told to stop lets the running request end, and only then is Serve over.
 func TestServeWaits(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	began, goOn, over := make(chan bool), make(chan bool), make(chan error, 1)
-	ctx, stop := context.WithCancel(t.Context())
-	go func() {
-		over <- Serve(ctx, l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			close(began)
-			<-goOn
-			_, _ = io.WriteString(w, "whole")
-		}))
-	}()
-	answer := make(chan string, 1)
-	go func() {
-		res, err := http.Get("http://" + l.Addr().String())
-		if err != nil {
-			answer <- err.Error()
-			return
+	synctest.Test(t, func(t *testing.T) {
+		l, goOn, over := pipes{conns: make(chan net.Conn)}, make(chan bool), make(chan error, 1)
+		ctx, stop := context.WithCancel(t.Context())
+		go func() {
+			over <- Serve(ctx, l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				<-goOn
+				_, _ = io.WriteString(w, "whole")
+			}))
+		}()
+		client, server := net.Pipe()
+		l.conns <- server
+		if _, err := io.WriteString(client, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+			t.Fatal(err)
 		}
-		defer func() { _ = res.Body.Close() }()
-		b, _ := io.ReadAll(res.Body)
-		answer <- string(b)
-	}()
-	<-began
-	stop()
-	for { // the listener is closed once the shutdown has begun
-		c, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			break
+		synctest.Wait()
+		stop()
+		synctest.Wait()
+		if len(over) > 0 {
+			t.Fatalf("over before the request was: %v", <-over)
 		}
-		_ = c.Close()
-	}
-	select {
-	case err := <-over:
-		t.Fatalf("over before the request was: %v", err)
-	default:
-	}
-	close(goOn)
-	if got, err := <-answer, <-over; got != "whole" || err != nil {
-		t.Errorf("answered %q: %v", got, err)
-	}
+		close(goOn)
+		b, err := io.ReadAll(client)
+		if !strings.HasSuffix(string(b), "whole") || err != nil {
+			t.Errorf("answered %q: %v", b, err)
+		}
+		if err := <-over; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestServeTellsWhatFailed(t *testing.T) {
