@@ -44,11 +44,11 @@ lint:
 fmt:
 	gofmt -w $$(git ls-files '*.go')
 
-# Room benchmarks beside their hot paths, then the whole platform beside its peers.
+# Room benchmarks beside their hot paths, then the whole platform beside its peers; docs/performance.md tells of the figures.
 bench: build
 	tools/packages.sh bench
-	go test -run '^$$' -bench . -benchtime 2s $$(go list ./... | grep -v /test/)
-	INGOT_WORLD=1 go test -run '^$$' -bench . -benchtime 5x -timeout 60m ./test/bench
+	{ INGOT_WORLD=1 go test -run '^$$' -bench . -benchtime 1s $$(go list ./... | grep -v /test/) && \
+	  INGOT_WORLD=1 go test -run '^$$' -bench . -benchtime 5x -timeout 15m ./test/bench; } | go run ./test/bench/table
 
 uninstall:
 	bin/ingot uninstall --purge --cache $(INGOT_CACHE)

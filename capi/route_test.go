@@ -75,8 +75,12 @@ func TestRouteNames(t *testing.T) {
 		t.Errorf("%d routes by the host in capitals", n)
 	}
 	if l := w.Must(200, "dev", "GET /v3/routes?include=domain,space,space.organization&hosts=dora", nil); l.Get("included", "domains", 0, "name") != "apps.ingot.test" ||
-		l.Get("included", "organizations", 0, "name") != "own" {
+		l.Get("included", "organizations", 0, "name") != "own" || l.Get("included", "spaces", 0, "guid") != "own-space" || l.Get("included", "spaces", 1) != nil {
 		t.Error(l.Text)
+	}
+	if l := w.Must(200, "dev", "GET /v3/routes?include=space.organization&hosts=dora", nil); l.Get("included", "spaces", 0, "name") == nil ||
+		l.Get("included", "organizations", 0, "name") != "own" {
+		t.Error("the space comes with its organization:", l.Text)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"time"
 
 	"github.com/uptrace/bun"
 
@@ -28,7 +29,6 @@ type Call struct {
 	Body   json.RawMessage // as Take read it: for audit events
 
 	s     *Server
-	kind  string // of the noun
 	query *query // of a list or of a get with includes; nil elsewhere
 }
 
@@ -157,9 +157,11 @@ func (c *Call) Admins() error {
 	return access.Forbidden()
 }
 
+// hold is how long a request for a job that is PROCESSING waits for its end. The CLI asks again only every 3 s.
+const hold = 2 * time.Second
+
 func showJob(c *Call) error {
-	j := new(job.Job)
-	err := c.DB().NewSelect().Model(j).Where("guid = ?", c.Arg("guid")).Scan(c.Ctx())
+	j, err := c.s.Jobs.Await(c.Ctx(), c.Arg("guid"), hold)
 	if errors.Is(err, sql.ErrNoRows) {
 		return NotFound("job")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"time"
 
 	natsgo "github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
@@ -90,7 +91,7 @@ func (r *rooms) connect() {
 	r.bbs = &bbs.BBS{Auction: auction.Place}
 	r.capi = &capi.API{
 		Tokens: r.uaa, Directory: r.uaa, Scheduler: r.bbs, Blobs: r.bits, Logs: r.logs, Gate: r.gate,
-		URL: c.api(), Domain: c.Domain, Holder: "ingot",
+		URL: c.api(), Domain: c.Domain, Holder: "ingot", Linger: 2400 * time.Millisecond,
 		Info: admin.Info{
 			UAA: r.uaa.URL, Login: r.uaa.LoginURL, LogCache: "https://" + c.host("log-cache"),
 			Name: "Ingot", Build: Version, Description: "Cloud Foundry in one binary",

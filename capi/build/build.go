@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -41,6 +40,10 @@ type Family struct {
 	Blobs cf.Blobs
 	Logs  cf.Logs
 	Gate  *run.Gate
+	// Linger is how long after its last change a build is shown first. The CLI prints log lines once they are 2 s old, and
+	// reads no more when it knows that a build has ended: told at once, it would keep the last lines of a staging to
+	// itself, and of a quick or failed one all of them.
+	Linger time.Duration
 	// App is an app as events name it; KindNotFound when there is none. It does not ask who sees it.
 	App func(ctx context.Context, db bun.IDB, app string) (event.Target, error)
 	// Current is the guid of the app's current droplet, or "".
@@ -50,7 +53,7 @@ type Family struct {
 	Builds   *rest.Resource[Build]
 	Droplets *rest.Resource[Droplet]
 
-	bell bell
+	ended run.Bell // of a staging
 }
 
 // Nouns makes the family's nouns.
@@ -115,53 +118,25 @@ func nonNil[T any](s []T) []T {
 const hold = 10 * time.Second
 
 func (f *Family) showBuild(c *rest.Call) error {
-	end := time.After(hold)
-	for {
-		rung := f.bell.next() // before the look, so that no ring in between is missed
-		b, err := f.Builds.Find(c, c.Arg("guid"))
-		if err != nil {
-			return err
+	var b *Build
+	err := f.ended.Await(c.Ctx(), hold, func() (done bool, err error) {
+		if b, err = f.Builds.Find(c, c.Arg("guid")); err != nil {
+			return false, err
 		}
-		if b.State != Staging {
-			return f.Builds.Show(c, http.StatusOK, b)
-		}
-		select {
-		case <-rung:
-		case <-time.After(time.Second): // another process may have ended it
-		case <-end:
-			return f.Builds.Show(c, http.StatusOK, b)
-		case <-c.Ctx().Done():
-			return c.Ctx().Err()
-		}
+		return b.State != Staging, nil
+	})
+	if err != nil {
+		return err
 	}
+	select {
+	case <-time.After(time.Until(b.UpdatedAt.Time().Add(f.Linger))):
+	case <-c.Ctx().Done():
+	}
+	return f.Builds.Show(c, http.StatusOK, b)
 }
 
 // Ended wakes those who wait for a build; it comes after the commit.
-func (f *Family) Ended() { f.bell.ring() }
-
-// bell tells any number of waiters that something happened.
-type bell struct {
-	mu sync.Mutex
-	ch chan struct{}
-}
-
-func (b *bell) next() <-chan struct{} {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ch == nil {
-		b.ch = make(chan struct{})
-	}
-	return b.ch
-}
-
-func (b *bell) ring() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ch != nil {
-		close(b.ch)
-		b.ch = nil
-	}
-}
+func (f *Family) Ended() { f.ended.Ring() }
 
 type metadataBody struct{ meta row.Patch }
 

@@ -1,5 +1,5 @@
-// Package run starts and stops the parts of a process in order, and holds the step gate that tests use to stop a
-// process at a named step.
+// Package run starts and stops the parts of a process in order, lets requests wait for what happens elsewhere in it,
+// and holds the step gate that tests use to stop a process at a named step.
 //
 // It promises: parts start in order and stop in reverse under one deadline; after a part that cannot start, those before
 // it are still to be stopped. It will not restart anything.

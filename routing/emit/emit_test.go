@@ -280,8 +280,10 @@ func TestHeartbeatAndRouterStart(t *testing.T) {
 	for !w.next("router.register").asks {
 	}
 	w.marked("i", true)
-	if w.next("router.register").asks || w.next("router.register").asks {
-		t.Fatal("a heartbeat needs no answer")
+	for range 2 {
+		if w.next("router.register").asks {
+			t.Fatal("a heartbeat needs no answer")
+		}
 	}
 	must(t, w.router.Publish("router.start", []byte(`{}`)))
 	for !w.next("router.register").asks {

@@ -128,7 +128,7 @@ func (w *world) route(host, addr string, index int) cf.RouteMessage {
 }
 
 // raw speaks bytes with each connection that arrives and registers under a host.
-func (w *world) raw(host string, index int, talk func(c net.Conn, r *bufio.Reader)) net.Listener {
+func (w *world) raw(host string, index int, talk func(c net.Conn, r *bufio.Reader)) {
 	w.t.Helper()
 	l := listen(w.t)
 	var wg sync.WaitGroup
@@ -146,7 +146,6 @@ func (w *world) raw(host string, index int, talk func(c net.Conn, r *bufio.Reade
 	})
 	w.t.Cleanup(func() { _ = l.Close(); wg.Wait() })
 	w.route(host, l.Addr().String(), index)
-	return l
 }
 
 // send writes text to the router and reads all that comes until it closes the connection.
@@ -317,6 +316,7 @@ func unchunk(text string) string {
 	if err != nil {
 		return err.Error()
 	}
+	defer func() { _ = res.Body.Close() }()
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
 		return err.Error()
@@ -362,6 +362,7 @@ func TestResponses(t *testing.T) {
 		res, err := http.ReadResponse(bufio.NewReader(strings.NewReader(got)), &http.Request{Method: c.method})
 		must(t, err)
 		b, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
 		if err != nil || string(b) != c.want || c.version == "1.0" && len(res.TransferEncoding) > 0 {
 			t.Errorf("%s %s: %v %q\n%s", c.method, c.path, err, b, got)
 		}
@@ -373,8 +374,7 @@ func TestResponses(t *testing.T) {
 
 func TestKeepAliveAndPipelining(t *testing.T) {
 	w := start(t, nil)
-	s := w.app("a.test", echo)
-	_ = s
+	w.app("a.test", echo)
 	text := "POST /1 HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1\r\n\r\nA" + "GET /2 HTTP/1.1\r\nHost: a.test\r\n\r\n" +
 		"POST /3 HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nB\r\n0\r\n\r\n" + strings.Replace(get("a.test", ""), "/ ", "/4 ", 1)
 	r := bufio.NewReader(strings.NewReader(w.send(text)))
@@ -384,6 +384,7 @@ func TestKeepAliveAndPipelining(t *testing.T) {
 			t.Fatal(i, err)
 		}
 		b, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
 		if err != nil || !strings.Contains(string(b), fmt.Sprintf(" /%d host", i)) {
 			t.Fatalf("%d: %v %s", i, err, b)
 		}
@@ -409,6 +410,7 @@ func TestWebSocket(t *testing.T) {
 	r := bufio.NewReader(c)
 	res, err := http.ReadResponse(r, nil)
 	must(t, err)
+	defer func() { _ = res.Body.Close() }()
 	if res.StatusCode != 101 || res.Header.Get("Upgrade") != "websocket" || res.Header.Get("Connection") != "Upgrade" {
 		t.Fatal(res)
 	}
@@ -464,6 +466,7 @@ func TestExpectContinue(t *testing.T) {
 			must(t, err)
 			b := make([]byte, res.ContentLength)
 			_, err = io.ReadFull(res.Body, b)
+			_ = res.Body.Close()
 			must(t, err)
 			if !bytes.Contains(b, []byte("body=hello")) {
 				t.Fatalf("%s", b)

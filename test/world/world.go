@@ -189,7 +189,9 @@ func (w *World) Kill(t testing.TB) {
 	if out, err := w.Command(t.Context(), "kill", "-9", fmt.Sprint(pid)).CombinedOutput(); err != nil {
 		t.Fatalf("kill: %v %s", err, out)
 	}
-	_ = <-w.ended // killed, as asked
+	if err := <-w.ended; err == nil {
+		t.Fatal("ingot ended well before it was killed")
+	}
 }
 
 // Log is what Ingot printed so far.
