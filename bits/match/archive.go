@@ -157,7 +157,7 @@ func target(f *zip.File) (string, error) {
 	if err != nil {
 		return "", invalid(badZip)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	b, err := io.ReadAll(io.LimitReader(r, longestLink+1))
 	if err != nil || len(b) == 0 || len(b) > longestLink || bytes.IndexByte(b, 0) >= 0 {
 		return "", invalid("'%s' is a broken symlink", f.Name)

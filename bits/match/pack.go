@@ -171,7 +171,7 @@ func (p *Pool) add(ctx context.Context, w *zip.Writer, r cf.Resource, h *zip.Fil
 	if err != nil {
 		return err
 	}
-	defer from.Close()
+	defer func() { _ = from.Close() }()
 	h.SetMode(mode)
 	to, err := w.CreateHeader(h)
 	if err != nil {

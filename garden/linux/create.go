@@ -12,9 +12,7 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/core/mount"
-	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/typeurl/v2"
-	"golang.org/x/sys/unix"
 
 	"ingot/cf"
 	"ingot/garden/image"
@@ -204,34 +202,12 @@ func (e *Engine) newTask(ctx context.Context, c *container, lowers []string, up 
 	ids := fmt.Sprintf("0:%d:%d", e.host.UserBase(c.Lease.Slot), spec.PerSlot)
 	root := []mount.Mount{{Type: "overlay", Source: "overlay", Options: []string{
 		"lowerdir=" + strings.Join(lowers, ":"), "upperdir=" + up.Upper, "workdir=" + up.Work, "index=off", "uidmap=" + ids, "gidmap=" + ids}}}
-	c.task, err = ct.NewTask(e.daemon.Context(ctx), e.pipesFor(c), client.WithRootFS(root))
+	c.task, err = ct.NewTask(e.daemon.Context(ctx), c.out.Create(e.pipes(c.Spec.Handle)), client.WithRootFS(root))
 	if err != nil {
 		return fmt.Errorf("new task: %w", err)
 	}
-	widen(c.out.pipes.Config())
+	c.out.Widen()
 	return e.follow(c)
-}
-
-func (e *Engine) pipesFor(c *container) cio.Creator {
-	make := cio.NewCreator(c.out.streams(), cio.WithFIFODir(e.pipes(c.Spec.Handle)))
-	return func(id string) (cio.IO, error) {
-		p, err := make(id)
-		if err == nil {
-			c.out.opened(p)
-		}
-		return p, err
-	}
-}
-
-// widen lets pipes hold more than the usual 64 kB while nobody reads; where the kernel refuses, that stays. The shim has
-// them open by now: before that, our closing of a pipe would look like the end of the output.
-func widen(c cio.Config) {
-	for _, path := range []string{c.Stdout, c.Stderr} {
-		if f, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0); err == nil {
-			_, _ = unix.FcntlInt(f.Fd(), unix.F_SETPIPE_SZ, 1<<20)
-			_ = f.Close() // only opened for its size
-		}
-	}
 }
 
 // follow begins to wait for the end of the task.

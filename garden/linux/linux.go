@@ -154,7 +154,7 @@ func (e *Engine) Close(context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, c := range e.all {
-		c.out.close()
+		c.out.Close()
 	}
 	e.daemon.Stop()
 	return nil

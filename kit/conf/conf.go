@@ -79,15 +79,21 @@ func readFile(known *pflag.FlagSet, file string, optional bool) (map[string]valu
 		if known.Lookup(k.Value) == nil {
 			return nil, fmt.Errorf("%s: unknown key %q", from, k.Value)
 		}
-		text := v.Value
-		if v.Kind == yaml.SequenceNode {
-			parts := make([]string, len(v.Content))
-			for j, c := range v.Content {
-				parts[j] = c.Value
-			}
-			text = strings.Join(parts, ",")
+		if _, ok := out[k.Value]; ok {
+			return nil, fmt.Errorf("%s: key %q is there twice", from, k.Value)
 		}
-		out[k.Value] = value{text, from}
+		list := []*yaml.Node{v}
+		if v.Kind == yaml.SequenceNode {
+			list = v.Content
+		}
+		var parts []string
+		for _, c := range list {
+			if c.Kind != yaml.ScalarNode {
+				return nil, fmt.Errorf("%s: %s must be one value or a list of values", from, k.Value)
+			}
+			parts = append(parts, c.Value)
+		}
+		out[k.Value] = value{strings.Join(parts, ","), from}
 	}
 	return out, nil
 }

@@ -123,7 +123,7 @@ func LRPs(ctx context.Context, db bun.IDB, ids []cf.ProcessID) ([]cf.DesiredLRP,
 	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
 	var out []cf.DesiredLRP
 	for some := range slices.Chunk(ids, 500) {
-		found, err := AllLRPs(ctx, db, func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("guid IN (?)", bun.In(some)) })
+		found, err := AllLRPs(ctx, db, func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("guid IN (?)", bun.List(some)) })
 		if err != nil {
 			return nil, err
 		}
