@@ -1,7 +1,6 @@
 package conf
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,8 +30,10 @@ func fill(t *testing.T, args, env []string, file string) (settings, error) {
 	if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	err := errors.Join(Env(flags, env), File(flags, flags, path, false))
-	return s, err
+	if err := Env(flags, env); err != nil {
+		return s, err
+	}
+	return s, File(flags, flags, path, false)
 }
 
 func TestOrder(t *testing.T) {
