@@ -9,7 +9,6 @@ package image
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -30,6 +29,7 @@ import (
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/archive"
 	"github.com/containerd/errdefs"
+	"github.com/klauspost/compress/gzip"
 	"golang.org/x/sys/unix"
 
 	"ingot/cf"
