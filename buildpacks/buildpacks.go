@@ -66,22 +66,50 @@ func (b Buildpack) version() string {
 	return strings.TrimSpace(string(text))
 }
 
+// Carried tells whether this program carries the buildpacks' program.
+func Carried() error {
+	_, err := program()
+	return err
+}
+
+func program() ([]byte, error) {
+	b, err := fs.ReadFile(helper, "bin/buildpack")
+	if err != nil {
+		return nil, errors.New("the buildpacks' program was not built before ingot was: run make build")
+	}
+	return b, nil
+}
+
+// parts are what the zip is made of, and the name under which it is kept.
+func (b Buildpack) parts(cache string) (p parts, key string, err error) {
+	if p.program, err = program(); err != nil {
+		return p, "", err
+	}
+	if p.manifest, err = files.ReadFile(b.folder + "/manifest.yml"); err != nil {
+		return p, "", err
+	}
+	p.runtimes = filepath.Join(cache, "buildpacks", "runtimes")
+	return p, once.Key(b.Name, b.version(), string(p.manifest), sha256.Sum256(p.program), runtimeVersion), nil
+}
+
+// Ready tells what Zip would miss on this machine.
+func (b Buildpack) Ready(cache string) error {
+	_, key, err := b.parts(cache)
+	if err != nil || once.Has(filepath.Join(cache, "buildpacks"), key) {
+		return err
+	}
+	return lookNPM()
+}
+
 // Zip returns the buildpack's zip and the SHA-256 of its bytes in hex. The first time, it fetches the runtimes with the
 // machine's npm, which takes seconds. Progress goes to log.
 func (b Buildpack) Zip(ctx context.Context, cache string, log io.Writer) (path, digest string, err error) {
-	program, err := fs.ReadFile(helper, "bin/buildpack")
-	if err != nil {
-		return "", "", errors.New("the buildpacks' program was not built before ingot was: run make build")
-	}
-	parent := filepath.Join(cache, "buildpacks")
-	manifest, err := files.ReadFile(b.folder + "/manifest.yml")
+	p, key, err := b.parts(cache)
 	if err != nil {
 		return "", "", err
 	}
-	key := once.Key(b.Name, b.version(), string(manifest), sha256.Sum256(program), runtimeVersion)
-	dir, err := once.Dir(ctx, parent, key, log, func(folder string) error {
-		return b.build(ctx, folder, parts{program: program, manifest: manifest, runtimes: filepath.Join(parent, "runtimes"), log: log})
-	})
+	p.log = log
+	dir, err := once.Dir(ctx, filepath.Join(cache, "buildpacks"), key, log, func(folder string) error { return b.build(ctx, folder, p) })
 	if err != nil {
 		return "", "", fmt.Errorf("build %s: %w", b.Name, err)
 	}

@@ -117,10 +117,17 @@ func copyEntry(out *tar.Writer, name string, h *tar.Header, r io.Reader) error {
 	return err
 }
 
+func lookNPM() error {
+	if _, err := exec.LookPath("npm"); err != nil {
+		return errors.New("npm is missing on this machine: apt-get install npm")
+	}
+	return nil
+}
+
 // fetch gets a package by the machine's npm, so that its registry, proxy and credentials hold, and checks its digest.
 func fetch(ctx context.Context, folder string, s stager.Source) (string, error) {
-	if _, err := exec.LookPath("npm"); err != nil {
-		return "", errors.New("npm is missing on this machine: apt-get install npm")
+	if err := lookNPM(); err != nil {
+		return "", err
 	}
 	// Scripts and the machine's own project settings have no say.
 	cmd := exec.CommandContext(ctx, "npm", "pack", s.Package, "--ignore-scripts", "--loglevel=error", "--pack-destination", folder)

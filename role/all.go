@@ -32,10 +32,9 @@ import (
 
 // rooms is "everything in one process". Each door is filled with the room itself.
 type rooms struct {
-	c        Config
-	gate     *run.Gate
-	metrics  *prometheus.Registry
-	stopApps bool
+	c       Config
+	gate    *run.Gate
+	metrics *prometheus.Registry
 
 	ca     *mtls.CA
 	stores map[string]*sql.DB
@@ -65,7 +64,7 @@ func (r *rooms) members() []run.Member {
 		{Name: "logs", Start: r.logs.Start, Stop: r.logs.Stop},
 		{Name: "uaa", Start: r.startUAA},
 		{Name: "bits", Start: r.startBits, Stop: r.bits.Stop},
-		{Name: "containers", Start: r.garden.Open, Stop: r.stopGarden},
+		{Name: "containers", Start: r.garden.Open, Stop: r.garden.Close},
 		{Name: "stack", Start: r.importStack},
 		{Name: "names", Start: r.startNames, Stop: r.stopNames},
 		{Name: "nats", Start: r.startNATS, Stop: r.stopNATS},
@@ -139,7 +138,15 @@ func (r *rooms) startRouter(ctx context.Context) error {
 	return r.router.Start(ctx)
 }
 
-func (r *rooms) stopRouter(ctx context.Context) error { return r.router.Stop(ctx) }
+// drainTime is what requests get that run when Ingot stops: a tunnel or a long download must not use up the time of the
+// members that stop after the router.
+const drainTime = 5 * time.Second
+
+func (r *rooms) stopRouter(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, drainTime)
+	defer cancel()
+	return r.router.Stop(ctx)
+}
 
 func (r *rooms) startEmitter(ctx context.Context) error {
 	r.emit = &emit.Emitter{Feed: r.bbs, NATS: r.conn}

@@ -24,12 +24,8 @@ import (
 // probePorts finds a taken port before anything is changed on this machine.
 func (r *rooms) probePorts(context.Context) error {
 	for _, port := range []string{"443", "80", "53"} {
-		ls, err := listenAll(append([]string{"127.0.0.1"}, r.c.Listen...), port)
-		if err != nil {
+		if err := portError(r.c.Listen, port); err != nil {
 			return err
-		}
-		for _, l := range ls {
-			_ = l.Close()
 		}
 	}
 	return nil
@@ -107,18 +103,6 @@ func (r *rooms) secret(name string) (string, error) {
 // newGarden is the container engine of this data folder, also for commands that clean up after a dead Ingot.
 func newGarden(c Config) *linux.Engine {
 	return &linux.Engine{Data: c.path("garden"), Network: netip.MustParsePrefix(c.Network), HostAddress: c.hostAddress()}
-}
-
-func (r *rooms) stopGarden(ctx context.Context) error {
-	var errs []error
-	if r.stopApps {
-		list, err := r.garden.List(ctx)
-		errs = append(errs, err)
-		for _, c := range list {
-			errs = append(errs, r.garden.Delete(ctx, c.Spec.Handle))
-		}
-	}
-	return errors.Join(append(errs, r.garden.Close(ctx))...)
 }
 
 // importStack builds the stack where the cache has none, and makes it an image.

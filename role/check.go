@@ -3,7 +3,6 @@ package role
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -12,6 +11,10 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"ingot/buildpacks"
+	"ingot/buildpacks/stack"
+	"ingot/diego/cell"
+	"ingot/garden/linux"
 	"ingot/kit/lock"
 )
 
@@ -54,8 +57,7 @@ func checkCommand(c *Config) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
-	cmd.Flags().StringVar(&c.Domain, "domain", c.Domain, "system domain")
-	cmd.Flags().StringVar(&c.Cache, "cache", c.Cache, "folder of the stack and the buildpacks")
+	settings(cmd.Flags(), c)
 	return cmd
 }
 
@@ -74,13 +76,19 @@ func checks(c Config) []finding {
 		found("loop devices", fileError("/dev/loop-control"), "modprobe loop"),
 		found("cgroups", fileError("/sys/fs/cgroup/cgroup.controllers", "/sys/fs/cgroup/memory"), "mount cgroups at /sys/fs/cgroup"),
 		found("mkfs.ext4", lookError("mkfs.ext4"), "apt-get install e2fsprogs"),
+		found("helper programs", errors.Join(linux.Carried(), cell.Carried(), buildpacks.Carried()), "build ingot with make"),
+		found("stack "+stack.Name, stack.Ready(c.Cache), ""),
 	)
-	if !running { // a running Ingot holds its ports itself
-		for _, port := range []string{"443", "80", "53"} {
-			list = append(list, found("port "+port, portError(port), "stop the program that listens there (`ss -ltnp`)"))
-		}
+	for _, b := range buildpacks.All() {
+		list = append(list, found(b.Name, b.Ready(c.Cache), ""))
 	}
-	return list
+	if running || c.Validate() != nil { // a running Ingot holds its ports itself
+		return list
+	}
+	for _, port := range []string{"443", "80", "53"} {
+		list = append(list, found("port "+port, portError(c.Listen, port), ""))
+	}
+	return append(list, found("address "+c.Admin, adminError(c), ""))
 }
 
 func found(name string, err error, cure string) finding {
@@ -139,8 +147,16 @@ func lookError(program string) error {
 	return err
 }
 
-func portError(port string) error {
-	l, err := net.Listen("tcp", "127.0.0.1:"+port)
+func portError(listen []string, port string) error {
+	ls, err := listenAll(append([]string{"127.0.0.1"}, listen...), port)
+	for _, l := range ls {
+		_ = l.Close()
+	}
+	return err
+}
+
+func adminError(c Config) error {
+	l, err := listenAdmin(c)
 	if err != nil {
 		return err
 	}

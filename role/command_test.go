@@ -3,6 +3,7 @@ package role
 import (
 	"bytes"
 	"encoding/json"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -90,6 +91,57 @@ func TestFileOfAllCommands(t *testing.T) {
 	cmd.Flags().StringVar(&c.Data, "data", c.Data, "")
 	if err := fill(cmd, &c, []string{"INGOT_DATA=" + dir}); err != nil || c.Domain != "from-file.test" {
 		t.Errorf("%v: %+v", err, c)
+	}
+}
+
+// TestCheck: a build without helpers, as this test is, or a taken port is told of with its cure.
+func TestCheck(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	c := Default()
+	c.Data, c.Cache, c.Admin = t.TempDir(), t.TempDir(), l.Addr().String()
+	t.Setenv("PATH", t.TempDir()) // nothing is installed
+	cures := map[string]string{}
+	for _, f := range checks(c) {
+		cures[f.Name] = f.Cure
+	}
+	for name, want := range map[string]string{"mkfs.ext4": "e2fsprogs", "stack cflinuxfs4": "mmdebstrap", "address " + c.Admin: "--admin"} {
+		if !strings.Contains(cures[name], want) {
+			t.Errorf("%s: %q, want %q", name, cures[name], want)
+		}
+	}
+}
+
+// TestPurge: only what is ours goes.
+func TestPurge(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"db/cc.db", "photos/1.jpg", "ingot.pid"} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := purge(dir, ownData); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 || left[0].Name() != "photos" {
+		t.Errorf("%v: %v", err, left)
+	}
+	if err := os.RemoveAll(filepath.Join(dir, "photos")); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time there is nothing any more
+		if err := purge(dir, ownData); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Error("the empty folder is still there")
 	}
 }
 

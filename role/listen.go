@@ -12,12 +12,16 @@ import (
 	"ingot/kit/web"
 )
 
-// listenError names the cure of a port that cannot be had.
+// listenError names the cure of a port that cannot be had; flag is the one that changes the address, if any does.
 func listenError(addr, flag string, err error) error {
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%s is in use by another program; stop it (`ss -ltnp` names it) or choose another address with %s", addr, flag)
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("listen on %s: %w", addr, err)
 	}
-	return fmt.Errorf("listen on %s: %w", addr, err)
+	cure := "stop it (`ss -ltnp` names it)"
+	if flag != "" {
+		cure += " or choose another address with " + flag
+	}
+	return fmt.Errorf("%s is in use by another program; %s", addr, cure)
 }
 
 // serve logs why a server ended, if it did so by itself.
@@ -25,6 +29,14 @@ func serve(ctx context.Context, l net.Listener, h http.Handler) {
 	if err := web.Serve(ctx, l, h); err != nil {
 		slog.Error("server ended", "address", l.Addr().String(), "error", err)
 	}
+}
+
+func listenAdmin(c Config) (net.Listener, error) {
+	l, err := net.Listen("tcp", c.Admin)
+	if err != nil {
+		return nil, listenError(c.Admin, "--admin", err)
+	}
+	return l, nil
 }
 
 // listenAll listens on one port of several addresses.
@@ -37,7 +49,11 @@ func listenAll(addrs []string, port string) ([]net.Listener, error) {
 			for _, o := range out {
 				_ = o.Close()
 			}
-			return nil, listenError(addr, "--listen", err)
+			flag := "--listen"
+			if net.ParseIP(a).IsLoopback() { // in any case
+				flag = ""
+			}
+			return nil, listenError(addr, flag, err)
 		}
 		out = append(out, l)
 	}

@@ -20,8 +20,7 @@ import (
 // platform is one process with everything in it: the rooms of all.go between what every role has, such as the lock of
 // the data folder, health and metrics.
 type platform struct {
-	Config   Config
-	StopApps atomic.Bool // the stop ends the apps too
+	Config Config
 
 	members run.Group
 	rooms   rooms
@@ -43,10 +42,7 @@ func newPlatform(c Config, cancel context.CancelFunc) (*platform, error) {
 		gate = run.NewGate(f)
 	}
 	p.rooms = rooms{c: c, gate: gate, metrics: reg}
-	a := &operator{Config: c, Metrics: reg, Status: p.status, Healthy: p.rooms.healthy, Stop: func(apps bool) {
-		p.StopApps.Store(apps)
-		cancel()
-	}}
+	a := &operator{Config: c, Metrics: reg, Status: p.status, Healthy: p.rooms.healthy, Stop: cancel}
 	p.members.Members = append([]run.Member{
 		{Name: "data folder", Start: p.takeFolder, Stop: p.leaveFolder},
 		{Name: "admin", Start: a.Start, Stop: a.Close},
@@ -62,10 +58,9 @@ func (p *platform) Start(ctx context.Context) error {
 	return nil
 }
 
-// Stop stops in reverse order of the start. Apps run on unless StopApps says otherwise.
+// Stop stops in reverse order of the start. Apps run on.
 func (p *platform) Stop(ctx context.Context) error {
 	p.ready.Store(false)
-	p.rooms.stopApps = p.StopApps.Load()
 	return p.members.Stop(ctx)
 }
 
@@ -106,10 +101,13 @@ func (p *platform) leaveFolder(context.Context) error {
 // password that somebody could have read is never lost.
 func makeCredentials(c Config) (credentials, error) {
 	k, err := readCredentials(c)
-	if err == nil || !errors.Is(err, errNoCredentials) {
+	switch {
+	case errors.Is(err, errNoCredentials):
+		k = credentials{Username: "admin", Password: rand.Text()}
+	case err != nil || k.API == c.api():
 		return k, err
 	}
-	k = credentials{API: c.api(), Username: "admin", Password: rand.Text()}
+	k.API = c.api() // --domain may have changed
 	b, err := json.MarshalIndent(k, "", "  ")
 	if err != nil {
 		return k, err

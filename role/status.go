@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
 
+	"ingot/kit/lock"
 	"ingot/kit/web"
 )
 
@@ -35,6 +36,9 @@ func statusCommand(c *Config) *cobra.Command {
 		Use: "status", Short: "Tell whether Ingot runs", Example: "  ingot status --json", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := askStatus(cmd.Context(), *c)
+			if pid := lock.Holder(c.Data); err != nil && pid != 0 {
+				return fmt.Errorf("pid %d holds %s but does not answer: %w", pid, c.Data, err)
+			}
 			if err != nil {
 				return errNotRunning
 			}
@@ -77,15 +81,15 @@ type operator struct {
 	Config  Config
 	Status  func() status
 	Healthy func(context.Context) error
-	Stop    func(apps bool)
+	Stop    func()
 	Metrics *prometheus.Registry
 	stop    context.CancelFunc
 }
 
 func (a *operator) Start(context.Context) error {
-	tcp, err := net.Listen("tcp", a.Config.Admin)
+	tcp, err := listenAdmin(a.Config)
 	if err != nil {
-		return listenError(a.Config.Admin, "--admin", err)
+		return err
 	}
 	if err := os.MkdirAll(a.Config.runFolder(), 0o711); err != nil { // the root of a container passes through
 		return err
@@ -139,9 +143,9 @@ func (a *operator) private() http.Handler {
 	m.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
 		_ = web.JSON(w, http.StatusOK, a.Status()) // the asker went away
 	})
-	m.HandleFunc("POST /stop", func(w http.ResponseWriter, r *http.Request) {
+	m.HandleFunc("POST /stop", func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusAccepted)
-		a.Stop(r.URL.Query().Get("apps") == "true")
+		a.Stop()
 	})
 	m.HandleFunc("/debug/pprof/", pprof.Index)
 	m.HandleFunc("/debug/pprof/profile", pprof.Profile)

@@ -8,7 +8,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// unit is the systemd unit. KillMode=process: the shims and the apps below them outlive a restart of Ingot.
+// unit is the systemd unit. KillMode=process: the shims and the apps below them outlive a restart of Ingot. It is started
+// again unless it ended well, as after `ingot down`.
 const unit = `[Unit]
 Description=Ingot, the Cloud Foundry Application Runtime
 After=network-online.target
@@ -17,7 +18,7 @@ Wants=network-online.target
 [Service]
 Type=exec
 ExecStart=%s up --data %s
-Restart=always
+Restart=on-failure
 RestartSec=1
 KillMode=process
 Delegate=yes

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"ingot/kit/lock"
 )
@@ -42,19 +43,23 @@ It listens on loopback and towards its containers only, unless --listen says mor
 			return upHere(cmd.Context(), *c, cmd.OutOrStdout())
 		},
 	}
-	f := cmd.Flags()
+	settings(cmd.Flags(), c)
+	cmd.Flags().BoolVar(&c.Detach, "detach", false, "go on in the background once ready")
+	cmd.Flags().IntVar(&c.TraceFD, "trace-fd", -1, "file descriptor of a step gate, for tests")
+	_ = cmd.Flags().MarkHidden("trace-fd") // fails only for an unknown flag
+	return cmd
+}
+
+// settings are the flags that say what Ingot is to be; the configuration file may hold them too.
+func settings(f *pflag.FlagSet, c *Config) {
 	f.StringVar(&c.Domain, "domain", c.Domain, "system domain; apps live under apps.DOMAIN")
-	f.StringSliceVar(&c.Listen, "listen", nil, "addresses to listen on besides loopback and the containers' gateway")
+	f.StringSliceVar(&c.Listen, "listen", c.Listen, "addresses to listen on besides loopback and the containers' gateway")
 	f.StringVar(&c.Network, "network", c.Network, "address range of containers")
 	f.StringVar(&c.Cache, "cache", c.Cache, "folder of the stack and the buildpacks, built once")
 	f.StringVar(&c.Admin, "admin", c.Admin, "loopback address of /livez, /readyz and /metrics")
 	f.StringVar(&c.DNS, "dns", c.DNS, "how this machine learns our names: auto (systemd-resolved or resolv.conf) or none")
-	f.IntVar(&c.Memory, "memory", 0, "MB of memory for apps (default: the machine's less a reserve)")
-	f.IntVar(&c.Disk, "disk", 0, "MB of disk for apps (default: the free disk less a reserve)")
-	f.BoolVar(&c.Detach, "detach", false, "go on in the background once ready")
-	f.IntVar(&c.TraceFD, "trace-fd", -1, "file descriptor of a step gate, for tests")
-	_ = f.MarkHidden("trace-fd") // fails only for an unknown flag
-	return cmd
+	f.IntVar(&c.Memory, "memory", c.Memory, "MB of memory for apps (default: the machine's less a reserve)")
+	f.IntVar(&c.Disk, "disk", c.Disk, "MB of disk for apps (default: the free disk less a reserve)")
 }
 
 // upHere runs until ctx ends or somebody asks to stop, then stops in order.
@@ -67,29 +72,24 @@ func upHere(ctx context.Context, c Config, out io.Writer) error {
 	}
 	begin := time.Now()
 	err = p.Start(ctx)
-	if err == nil {
+	switch {
+	case err == nil:
 		slog.Info("ready", "api", c.api(), "seconds", time.Since(begin).Seconds())
 		_, _ = fmt.Fprintf(out, "ingot is ready: %s\n", c.api())
 		<-ctx.Done()
-		slog.Info("stopping", "apps", p.StopApps.Load())
+		slog.Info("stopping")
+	case ctx.Err() != nil: // as asked
+		slog.Info("stopping during the start", "error", err)
+		err = nil
 	}
 	late, cancelLate := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
 	defer cancelLate()
 	return errors.Join(err, p.Stop(late))
 }
 
-// upDetached starts this program again in a session of its own and returns when it is ready. An Ingot that already runs
-// is left alone.
+// upDetached starts this program again in a session of its own, unless Ingot runs already, and returns when it is ready.
 func upDetached(ctx context.Context, c Config, out io.Writer) error {
-	if pid := lock.Holder(c.Data); pid != 0 {
-		_, err := fmt.Fprintf(out, "ingot is already running as pid %d: %s\n", pid, c.api())
-		return err
-	}
 	if err := makeDataFolder(c); err != nil {
-		return err
-	}
-	exe, err := os.Executable()
-	if err != nil {
 		return err
 	}
 	log, err := os.OpenFile(c.path("ingot.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
@@ -101,30 +101,54 @@ func upDetached(ctx context.Context, c Config, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	child := exec.Command(exe, c.flags()...)
-	child.Stdout, child.Stderr = log, log
-	child.Dir = "/"
-	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := child.Start(); err != nil {
-		return err
+	var child *exec.Cmd
+	ended := make(chan struct{})
+	if lock.Holder(c.Data) == 0 {
+		if child, err = spawn(c, log); err != nil {
+			return err
+		}
+		go func() {
+			_ = child.Wait() // its state says how it ended
+			close(ended)
+		}()
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- child.Wait() }()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
-		case err := <-ended:
-			return fmt.Errorf("ingot did not start: %s (%w; the whole log: %s)", lastLine(log.Name(), from), err, log.Name())
+		case <-ended:
+			if lock.Holder(c.Data) == 0 { // else another `ingot up` was faster
+				return fmt.Errorf("ingot did not start: %s (%s; the whole log: %s)", lastLine(log.Name(), from), child.ProcessState, log.Name())
+			}
+			child, ended = nil, nil
 		case <-ctx.Done():
+			if child != nil { // it stops in order, by itself
+				_ = child.Process.Signal(syscall.SIGTERM)
+			}
 			return ctx.Err()
 		case <-tick.C:
+			if child == nil && lock.Holder(c.Data) == 0 {
+				return errors.New("the Ingot that was starting has ended; start it again")
+			}
 			if s, err := askStatus(ctx, c); err == nil && s.Ready {
-				_, err := fmt.Fprintf(out, "ingot is ready as pid %d: %s\n", child.Process.Pid, c.api())
+				_, err := fmt.Fprintf(out, "ingot is ready as pid %d: %s\n", s.PID, s.API)
 				return err
 			}
 		}
 	}
+}
+
+// spawn starts Ingot in a session of its own.
+func spawn(c Config, log *os.File) (*exec.Cmd, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	child := exec.Command(exe, c.flags()...)
+	child.Stdout, child.Stderr = log, log
+	child.Dir = "/"
+	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return child, child.Start()
 }
 
 // flags gives the command line that means c.

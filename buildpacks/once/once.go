@@ -27,11 +27,17 @@ func Key(inputs ...any) string {
 	return hex.EncodeToString(h.Sum(nil))[:16]
 }
 
+// Has tells whether the folder was made.
+func Has(parent, key string) bool {
+	_, err := os.Stat(filepath.Join(parent, key))
+	return err == nil
+}
+
 // Dir returns <parent>/<key>, after fill has made it unless it is there already. fill writes into an empty folder
 // beside it, on the same file system, and must sync what it writes.
 func Dir(ctx context.Context, parent, key string, log io.Writer, fill func(folder string) error) (string, error) {
 	final := filepath.Join(parent, key)
-	if _, err := os.Stat(final); err == nil {
+	if Has(parent, key) {
 		return final, nil
 	}
 	if err := os.MkdirAll(parent, 0o755); err != nil {
@@ -42,7 +48,7 @@ func Dir(ctx context.Context, parent, key string, log io.Writer, fill func(folde
 		return "", err
 	}
 	defer func() { _ = held.Release() }()
-	if _, err := os.Stat(final); err == nil { // another builder made it meanwhile
+	if Has(parent, key) { // another builder made it meanwhile
 		return final, nil
 	}
 	fresh := filepath.Join(parent, "new")

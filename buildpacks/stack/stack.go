@@ -43,9 +43,7 @@ func Build(ctx context.Context, cache string, log io.Writer) (tarPath, digest st
 	if err := b.prepare(); err != nil {
 		return "", "", fmt.Errorf("stack %s: %w", Name, err)
 	}
-	// The key comes from all that we decide, not from what the mirror holds today.
-	key := once.Key(Release, runtime.GOARCH, epoch, trimVersion, b.packages, b.customize, b.cas)
-	dir, err := once.Dir(ctx, filepath.Join(cache, "stack"), key, log, func(folder string) error { return b.build(ctx, folder) })
+	dir, err := once.Dir(ctx, filepath.Join(cache, "stack"), b.key(), log, func(folder string) error { return b.build(ctx, folder) })
 	if err != nil {
 		return "", "", fmt.Errorf("build stack %s: %w", Name, err)
 	}
@@ -54,11 +52,34 @@ func Build(ctx context.Context, cache string, log io.Writer) (tarPath, digest st
 	return tarPath, strings.TrimSpace(string(text)), err
 }
 
+// Ready tells what Build would miss on this machine.
+func Ready(cache string) error {
+	var b builder
+	if err := b.prepare(); err != nil || once.Has(filepath.Join(cache, "stack"), b.key()) {
+		return err
+	}
+	_, err := lookMmdebstrap()
+	return err
+}
+
+func lookMmdebstrap() (string, error) {
+	path, err := exec.LookPath("mmdebstrap")
+	if err != nil {
+		return "", errors.New("mmdebstrap is missing: apt-get install mmdebstrap")
+	}
+	return path, nil
+}
+
 type builder struct {
 	log       io.Writer
 	packages  []string
 	customize []byte
 	cas       [][]byte
+}
+
+// key comes from all that we decide, not from what the mirror holds today.
+func (b *builder) key() string {
+	return once.Key(Release, runtime.GOARCH, epoch, trimVersion, b.packages, b.customize, b.cas)
 }
 
 // prepare reads the recipe and the operator's CAs.
@@ -84,9 +105,9 @@ func (b *builder) build(ctx context.Context, folder string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("root is needed to make a root filesystem")
 	}
-	mmdebstrap, err := exec.LookPath("mmdebstrap")
+	mmdebstrap, err := lookMmdebstrap()
 	if err != nil {
-		return errors.New("mmdebstrap is missing: apt-get install mmdebstrap")
+		return err
 	}
 	work := filepath.Join(folder, "work")
 	args, err := b.stage(ctx, work)

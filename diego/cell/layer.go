@@ -15,12 +15,22 @@ import (
 //go:embed all:bin
 var embedded embed.FS
 
-// helper is the program lifecycle; it is built before ingot is.
+// Carried tells whether this program carries the lifecycle.
+func Carried() error {
+	_, err := lifecycle(embedded)
+	return err
+}
+
+// helper is the program lifecycle.
 func (c *Cell) helper() ([]byte, error) {
-	var from fs.FS = embedded
 	if c.helpers != nil {
-		from = c.helpers
+		return lifecycle(c.helpers)
 	}
+	return lifecycle(embedded)
+}
+
+// lifecycle is built before ingot is.
+func lifecycle(from fs.FS) ([]byte, error) {
 	b, err := fs.ReadFile(from, "bin/lifecycle")
 	if err != nil {
 		return nil, errors.New("the program lifecycle was not built into ingot; build with make")

@@ -23,23 +23,39 @@ type helpers struct {
 	runc, shim, pid1 string
 }
 
+var helperNames = []string{"runc", "shim", "init"}
+
+// Carried tells whether this program carries all helpers.
+func Carried() error {
+	_, err := carried(bin)
+	return err
+}
+
+func carried(from fs.ReadFileFS) (packed map[string][]byte, err error) {
+	packed = map[string][]byte{}
+	for _, n := range helperNames {
+		if packed[n], err = from.ReadFile("bin/" + n + ".gz"); err != nil {
+			return nil, fmt.Errorf("this build has no helper program %s: run tools/build.sh and build again", n)
+		}
+	}
+	return packed, nil
+}
+
 // extract writes the helpers to <folder>/<digest>/, where running shims of another version keep theirs.
 func extract(from fs.ReadFileFS, folder string) (helpers, error) {
-	names := []string{"runc", "shim", "init"}
-	packed, all := map[string][]byte{}, sha256.New()
-	for _, n := range names {
-		b, err := from.ReadFile("bin/" + n + ".gz")
-		if err != nil {
-			return helpers{}, fmt.Errorf("this build has no helper program %s: run tools/build.sh and build again", n)
-		}
-		packed[n] = b
-		_, _ = all.Write(b) // a hash never fails
+	packed, err := carried(from)
+	if err != nil {
+		return helpers{}, err
+	}
+	all := sha256.New()
+	for _, n := range helperNames {
+		_, _ = all.Write(packed[n]) // a hash never fails
 	}
 	dir := filepath.Join(folder, hex.EncodeToString(all.Sum(nil)))
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return helpers{}, err
 	}
-	for _, n := range names {
+	for _, n := range helperNames {
 		if err := unzip(filepath.Join(dir, n), packed[n]); err != nil {
 			return helpers{}, fmt.Errorf("extract helper %s: %w", n, err)
 		}

@@ -78,7 +78,7 @@ func TestLeavesTheMachineAsItWas(t *testing.T) {
 			}
 		}
 		refuse(t, w, w.Data, "in use by pid [0-9]+")
-		refuse(t, w, w.Dir+"/other", ":443 is in use.*--listen", "--admin", "127.0.0.1:2281")
+		refuse(t, w, w.Dir+"/other", ":443 is in use.*stop it", "--admin", "127.0.0.1:2281")
 		uninstall(t)
 	})
 	t.Run("killed", func(t *testing.T) {
