@@ -86,15 +86,10 @@ func (c *Call) NoContent() error {
 
 // Accepted answers 202 with the job's address, and starts the job. It comes after the commit that wrote it.
 func (c *Call) Accepted(j *job.Job) error {
-	c.JobLocation(j)
-	c.W.WriteHeader(http.StatusAccepted)
-	return nil
-}
-
-// JobLocation is Accepted for answers with a body, which the caller writes.
-func (c *Call) JobLocation(j *job.Job) {
 	c.W.Header().Set("Location", c.URL("/v3/jobs/%s", j.GUID))
 	c.s.Jobs.Wake()
+	c.W.WriteHeader(http.StatusAccepted)
+	return nil
 }
 
 // Warn adds a warning to the answer, which the CLI prints.

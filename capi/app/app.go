@@ -128,7 +128,10 @@ func ByGUID(ctx context.Context, db bun.IDB, guid string) (*App, error) {
 }
 
 // Insert makes an app with its web process and their events. data is the create event's.
-func Insert(ctx context.Context, tx bun.Tx, a *App, data map[string]any) error {
+func Insert(ctx context.Context, db *sql.DB, tx bun.Tx, a *App, data map[string]any) error {
+	if err := access.HoldSpace(ctx, db, tx, a.SpaceGUID); err != nil {
+		return err
+	}
 	a.NameKey = access.Fold(a.Name)
 	a.SSH, a.Revisions = true, true
 	if a.State == "" {

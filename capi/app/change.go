@@ -144,7 +144,7 @@ func (f *Family) create(c *rest.Call) (*App, error) {
 	if err := f.apply(c, a, t.lifecycle); err != nil {
 		return nil, err
 	}
-	err = c.Write(func(ctx context.Context, tx bun.Tx) error { return Insert(ctx, tx, a, censored(c.Body)) })
+	err = c.Write(func(ctx context.Context, tx bun.Tx) error { return Insert(ctx, c.Store(), tx, a, censored(c.Body)) })
 	if err != nil {
 		return nil, err
 	}

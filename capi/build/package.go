@@ -123,8 +123,11 @@ func (f *Family) createPackage(c *rest.Call) (*Package, error) {
 		}
 		data := event.Request(c.Body)
 		data["package_guid"] = p.GUID
-		return event.Record(ctx, tx, "audit.app.package.create", a, data)
+		return f.record(ctx, tx, "audit.app.package.create", a.GUID, data)
 	})
+	if cf.IsKind(err, cf.KindNotFound) { // the app was deleted since
+		return nil, rest.Unprocessable("App is invalid. Ensure it exists and you have access to it.")
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"ingot/capi/build"
 	"ingot/capi/flow/recipe"
 	"ingot/cf"
+	"ingot/kit/sql"
 	"ingot/rest/row"
 )
 
@@ -78,13 +79,18 @@ func (f *Flow) giveUp(ctx context.Context, b *build.Build, id, text string) erro
 	if err := f.Scheduler.Cancel(ctx, cf.TaskID(b.GUID)); err != nil {
 		return err
 	}
+	gaveUp := false
 	err := f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if err := row.Lock(ctx, f.DB, tx, b); err != nil || b.State != build.Staging {
-			return err
+		err := row.Lock(ctx, f.DB, tx, b)
+		if gaveUp = err == nil && b.State == build.Staging; gaveUp {
+			return failBuild(ctx, tx, b, id, text)
 		}
-		return failBuild(ctx, tx, b, id, text)
+		if errors.Is(err, sql.ErrNoRows) { // deleted with its app since
+			return nil
+		}
+		return err
 	})
-	if err == nil {
+	if err == nil && gaveUp {
 		f.failed(b)
 		f.Build.Ended()
 	}

@@ -6,7 +6,6 @@ import (
 	"mime"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/uptrace/bun"
 
@@ -63,9 +62,6 @@ type applying struct {
 	Apps []string `json:"apps"`
 }
 
-// awaitJob is how long the answer to a manifest waits for its job: clients look once at once, and then only after seconds.
-const awaitJob = 2 * time.Second
-
 // applyManifest makes the apps that are missing, and a job for everything else.
 func (f *Flow) applyManifest(c *rest.Call) error {
 	s, d, apps, err := f.readManifest(c)
@@ -88,8 +84,6 @@ func (f *Flow) applyManifest(c *rest.Call) error {
 	for i, m := range apps {
 		f.App.Say(p.Apps[i], "Applied manifest to app with guid %s (%s)", p.Apps[i], m.Audit)
 	}
-	c.JobLocation(j)
-	f.await(c.Ctx(), j)
 	return c.Accepted(j)
 }
 
@@ -98,7 +92,7 @@ func (f *Flow) begin(c *rest.Call, s *access.Space, d *manifest.Document, apps [
 	for range 3 {
 		err = c.Write(func(ctx context.Context, tx bun.Tx) (err error) {
 			p = applying{YAML: string(d.YAML)}
-			made, err = prepare(ctx, tx, s, apps, &p)
+			made, err = f.prepare(ctx, tx, s, apps, &p)
 			if err == nil {
 				j, err = job.Enqueue(ctx, tx, job.Work{Operation: "space.apply_manifest", Kind: "space", GUID: s.GUID, Payload: p})
 			}
@@ -113,9 +107,9 @@ func (f *Flow) begin(c *rest.Call, s *access.Space, d *manifest.Document, apps [
 }
 
 // prepare finds or makes the app of each entry, and tells of the manifest.
-func prepare(ctx context.Context, tx bun.Tx, s *access.Space, apps []manifest.App, p *applying) (made []*app.App, err error) {
+func (f *Flow) prepare(ctx context.Context, tx bun.Tx, s *access.Space, apps []manifest.App, p *applying) (made []*app.App, err error) {
 	for _, m := range apps {
-		a, isNew, err := skeleton(ctx, tx, s, m)
+		a, isNew, err := f.skeleton(ctx, tx, s, m)
 		if err != nil {
 			return nil, named(m.Name, err)
 		}
@@ -129,25 +123,6 @@ func prepare(ctx context.Context, tx bun.Tx, s *access.Space, apps []manifest.Ap
 		}
 	}
 	return made, nil
-}
-
-// await returns when the job ended, or after a while.
-func (f *Flow) await(ctx context.Context, j *job.Job) {
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.After(awaitJob); ; {
-		q := f.DB.Read().NewSelect().Model((*job.Job)(nil)).Where("guid = ? AND state = ?", j.GUID, job.Processing)
-		if runs, err := q.Exists(ctx); err != nil || !runs {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-end:
-			return
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // fitting checks buildpacks and stack of a manifest's app against what is there.
@@ -171,14 +146,14 @@ func (f *Flow) fitting(c *rest.Call, m *manifest.App) error {
 }
 
 // skeleton finds the app of that name in the space, or makes it.
-func skeleton(ctx context.Context, tx bun.Tx, s *access.Space, m manifest.App) (a *app.App, isNew bool, err error) {
+func (f *Flow) skeleton(ctx context.Context, tx bun.Tx, s *access.Space, m manifest.App) (a *app.App, isNew bool, err error) {
 	a = new(app.App)
 	err = tx.NewSelect().Model(a).Where("space_guid = ? AND name_key = ?", s.GUID, access.Fold(m.Name)).Scan(ctx)
 	if err == nil || !errors.Is(err, sql.ErrNoRows) {
 		return a, false, err
 	}
 	a = &app.App{Name: m.Name, SpaceGUID: s.GUID, Lifecycle: app.Buildpack, Stack: admin.DefaultStack}
-	return a, true, app.Insert(ctx, tx, a, map[string]any{"request": map[string]any{"name": m.Name}})
+	return a, true, app.Insert(ctx, f.DB, tx, a, map[string]any{"request": map[string]any{"name": m.Name}})
 }
 
 // named says of which app an error speaks.

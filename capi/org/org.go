@@ -2,7 +2,7 @@
 // quotas.
 //
 // It promises that deleting an organization or a space deletes everything in it, as a job that goes on after a crash:
-// the families that keep something in spaces say how, in Cascade. It will not decide who sees what: that is
+// the families that keep something in spaces say how (SpaceContents, OrgContents). It will not decide who sees what: that is
 // rest/access, which owns the rows.
 package org
 

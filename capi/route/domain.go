@@ -138,6 +138,11 @@ func (f *Family) createDomain(c *rest.Call) (*Domain, error) {
 		return nil, err
 	}
 	err := c.Write(func(ctx context.Context, tx bun.Tx) error {
+		if !d.Shared() {
+			if err := access.HoldOrg(ctx, f.DB, tx, d.OrgGUID); err != nil {
+				return err
+			}
+		}
 		if name, other, err := overlap(ctx, tx, d); err != nil {
 			return err
 		} else if other != "" {

@@ -30,7 +30,10 @@ func fill(t *testing.T, args, env []string, file string) (settings, error) {
 	if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return s, Fill(flags, env, path, false)
+	if err := Env(flags, env); err != nil {
+		return s, err
+	}
+	return s, File(flags, flags, path, false)
 }
 
 func TestOrder(t *testing.T) {
@@ -88,10 +91,10 @@ func TestBadSettings(t *testing.T) {
 func TestMissingFile(t *testing.T) {
 	flags := pflag.NewFlagSet("up", pflag.ContinueOnError)
 	none := filepath.Join(t.TempDir(), "none.yml")
-	if err := Fill(flags, nil, none, true); err != nil {
+	if err := File(flags, flags, none, true); err != nil {
 		t.Errorf("optional: %v", err)
 	}
-	if err := Fill(flags, nil, none, false); err == nil {
+	if err := File(flags, flags, none, false); err == nil {
 		t.Error("a file that was named and is missing was overlooked")
 	}
 }

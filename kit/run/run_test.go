@@ -1,90 +1,54 @@
 package run
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"net"
 	"slices"
+	"strings"
 	"testing"
-	"testing/synctest"
 )
 
 func TestGroup(t *testing.T) {
-	var did []string
-	part := func(name string, start, stop error) Member {
+	var told []string
+	part := func(name string, start error) Member {
 		return Member{Name: name,
-			Start: func(context.Context) error { did = append(did, "start "+name); return start },
-			Stop:  func(context.Context) error { did = append(did, "stop "+name); return stop }}
+			Start: func(context.Context) error { told = append(told, "+"+name); return start },
+			Stop:  func(context.Context) error { told = append(told, "-"+name); return errors.New("no") }}
 	}
-	refused, stuck := errors.New("refused"), errors.New("stuck")
-	for _, c := range []struct {
-		name        string
-		members     []Member
-		start, stop error
-		want        []string
-	}{
-		{"all", []Member{part("a", nil, nil), {Name: "nothing"}, part("b", nil, nil)}, nil, nil,
-			[]string{"start a", "start b", "stop b", "stop a"}},
-		{"one cannot start", []Member{part("a", nil, nil), part("b", refused, nil), part("c", nil, nil)}, refused, nil,
-			[]string{"start a", "start b", "stop a"}},
-		{"one cannot stop", []Member{part("a", nil, nil), part("b", nil, stuck)}, nil, stuck,
-			[]string{"start a", "start b", "stop b", "stop a"}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			did = nil
-			g := Group{Members: c.members}
-			if err := g.Start(t.Context()); !errors.Is(err, c.start) {
-				t.Errorf("start: %v", err)
-			}
-			if err := g.Stop(t.Context()); !errors.Is(err, c.stop) {
-				t.Errorf("stop: %v", err)
-			}
-			if err := g.Stop(t.Context()); err != nil {
-				t.Errorf("stop again: %v", err)
-			}
-			if !slices.Equal(did, c.want) {
-				t.Errorf("did %v, want %v", did, c.want)
-			}
-		})
+	g := Group{Members: []Member{part("a", nil), {Name: "nothing"}, part("b", nil), part("c", errors.New("taken")), part("d", nil)}}
+	if err := g.Start(t.Context()); err == nil || err.Error() != "c: taken" {
+		t.Errorf("start: %v", err)
+	}
+	if err := g.Stop(t.Context()); err == nil || err.Error() != "stop b: no\nstop a: no" {
+		t.Errorf("stop: %v", err)
+	}
+	if want := []string{"+a", "+b", "+c", "-b", "-a"}; !slices.Equal(told, want) {
+		t.Errorf("%v, want %v", told, want)
 	}
 }
 
-func TestGateWaitsForAWord(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ours, theirs := net.Pipe()
-		g, passed := NewGate(ours), 0
-		go func() {
-			for _, name := range []string{"one", "two", "three", "four"} {
-				g.Step(name)
-				passed++
-			}
-		}()
-		steps := bufio.NewReader(theirs)
-		for i, want := range []string{"one\n", "two\n"} {
-			if got, err := steps.ReadString('\n'); got != want || err != nil {
-				t.Fatalf("step %q: %v", got, err)
-			}
-			synctest.Wait()
-			if passed != i {
-				t.Fatalf("%d steps passed without a word", passed)
-			}
-			if _, err := theirs.Write([]byte{'.'}); err != nil {
-				t.Fatal(err)
-			}
-			synctest.Wait()
-		}
-		if err := theirs.Close(); err != nil { // nobody listens any more: the gate opens
-			t.Fatal(err)
-		}
-		synctest.Wait()
-		if passed != 4 {
-			t.Errorf("%d steps passed", passed)
-		}
-	})
+func TestGroupIsStoppedDuringStart(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	stopped := false
+	g := Group{Members: []Member{
+		{Name: "a", Start: func(context.Context) error { cancel(); return nil }, Stop: func(context.Context) error { stopped = true; return nil }},
+		{Name: "b", Start: func(context.Context) error { t.Error("b was started"); return nil }},
+	}}
+	if err := g.Start(ctx); !errors.Is(err, context.Canceled) || g.Stop(t.Context()) != nil || !stopped {
+		t.Errorf("%v, a was stopped: %t", err, stopped)
+	}
 }
 
-func TestNoGate(*testing.T) {
-	var g *Gate
-	g.Step("nobody asks")
+func TestGroupGivesUp(t *testing.T) {
+	hang := make(chan struct{})
+	defer close(hang)
+	g := Group{Members: []Member{{Name: "a", Stop: func(context.Context) error { <-hang; return nil }}}}
+	if err := g.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := g.Stop(ctx); err == nil || !strings.HasPrefix(err.Error(), "stop a: ") {
+		t.Errorf("a part that hangs: %v", err)
+	}
 }

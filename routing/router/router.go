@@ -171,7 +171,7 @@ func (rt *Router) Stop(ctx context.Context) error {
 
 // drain closes idle connections now, the others after their request or at the end of ctx.
 func (rt *Router) drain(ctx context.Context) {
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick, over := time.NewTicker(20*time.Millisecond), ctx.Done()
 	defer tick.Stop()
 	for {
 		rt.mu.Lock()
@@ -187,8 +187,8 @@ func (rt *Router) drain(ctx context.Context) {
 		}
 		select {
 		case <-tick.C:
-		case <-ctx.Done():
-			tick.Reset(time.Millisecond)
+		case <-over:
+			over = nil // from here on only the tick, or this would spin
 		}
 	}
 }
