@@ -34,7 +34,7 @@ func (b *Bits) get(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	defer body.Close()
+	defer func() { _ = body.Close() }()
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if _, name, _ := strings.Cut(key, "/"); digest.MatchString(name) {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"time"
 
 	"ingot/capi/admin"
 	"ingot/capi/app"
@@ -36,7 +37,8 @@ type API struct {
 	Scheduler cf.Scheduler
 	Blobs     cf.Blobs
 	Logs      cf.Logs
-	Gate      *run.Gate // stops a push at its steps; nil in life
+	Gate      *run.Gate     // stops a push at its steps; nil in life
+	Linger    time.Duration // see build.Family
 
 	Org   *org.Family   // made by Start
 	Admin *admin.Family // made by Start
@@ -51,7 +53,7 @@ func (a *API) Start(ctx context.Context) error {
 	a.Org = &org.Family{DB: a.DB, Directory: a.Directory}
 	a.Admin = &admin.Family{DB: a.DB, Info: a.Info}
 	apps := &app.Family{Logs: a.Logs, Scheduler: a.Scheduler}
-	builds := &build.Family{DB: a.DB, Blobs: a.Blobs, Logs: a.Logs, Gate: a.Gate}
+	builds := &build.Family{DB: a.DB, Blobs: a.Blobs, Logs: a.Logs, Gate: a.Gate, Linger: a.Linger}
 	routes := &route.Family{DB: a.DB, Domain: a.Domain}
 	a.flow = &flow.Flow{DB: a.DB, Scheduler: a.Scheduler, Blobs: a.Blobs, Logs: a.Logs, Gate: a.Gate, URL: a.URL,
 		Domain: "apps." + a.Domain, App: apps, Build: builds, Route: routes, Org: a.Org, Admin: a.Admin}
@@ -130,9 +132,11 @@ func Includes() []rest.Include {
 		{Of: "role", Param: "space", Kind: "space", Key: "spaces", Where: "guid IN (SELECT space_guid" + ofRole},
 		{Of: "app", Param: "space", Kind: "space", Key: "spaces", Where: "guid IN (SELECT space_guid" + ofApp},
 		{Of: "app", Param: "org", Kind: "organization", Key: "organizations", Where: orgOf + ofApp + ")"},
+		{Of: "app", Param: "space.organization", Kind: "space", Key: "spaces", Where: "guid IN (SELECT space_guid" + ofApp},
 		{Of: "app", Param: "space.organization", Kind: "organization", Key: "organizations", Where: orgOf + ofApp + ")"},
 		{Of: "route", Param: "domain", Kind: "domain", Key: "domains", Where: "guid IN (SELECT domain_guid" + ofRoute},
 		{Of: "route", Param: "space", Kind: "space", Key: "spaces", Where: "guid IN (SELECT space_guid" + ofRoute},
+		{Of: "route", Param: "space.organization", Kind: "space", Key: "spaces", Where: "guid IN (SELECT space_guid" + ofRoute},
 		{Of: "route", Param: "space.organization", Kind: "organization", Key: "organizations", Where: orgOf + ofRoute + ")"},
 		{Of: "service_route_binding", Param: "route", Kind: "route", Key: "routes",
 			Where: "guid IN (SELECT route_guid FROM route_service_bindings WHERE guid IN (?))"},

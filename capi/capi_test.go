@@ -16,10 +16,9 @@ import (
 )
 
 // start serves the whole API on a fresh database.
-func start(t testing.TB) (*resttest.API, *capi.API) {
+func start(t testing.TB) *resttest.API {
 	t.Helper()
-	w := newWorld(t)
-	return w.API, w.api
+	return newWorld(t).API
 }
 
 func newWorld(t testing.TB) *world {
@@ -184,7 +183,7 @@ func same(documented, ours string) bool {
 
 // TestParameters asks each list that is served for each documented query parameter.
 func TestParameters(t *testing.T) {
-	a, _ := start(t)
+	a := start(t)
 	a.World("acme")
 	fresh(a, "acme", "x1")
 	value := map[string]string{"order_by": "", "page": "1", "per_page": "2", "include": "organization", "created_ats": "2020-01-01T00:00:00Z",
@@ -225,7 +224,7 @@ func TestParameters(t *testing.T) {
 
 // TestSeen: what a user sees of two organizations, by role in one of them.
 func TestSeen(t *testing.T) {
-	a, _ := start(t)
+	a := start(t)
 	a.World("own")
 	a.World("other")
 	for _, r := range access.AllRoles {

@@ -29,7 +29,7 @@ func any1[T any](r *rand.Rand, of []T) T { return of[r.IntN(len(of))] }
 
 // TestMalformed: whatever is sent, the answer is CF's and never a 5xx. INGOT_MALFORMED sets how many requests.
 func TestMalformed(t *testing.T) {
-	a, _ := start(t)
+	a := start(t)
 	a.World("acme")
 	a.Role("boss", access.OrgManager, "acme")
 	n := 3000

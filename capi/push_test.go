@@ -2,9 +2,13 @@ package capi_test
 
 import (
 	"bytes"
+	"context"
 	"mime/multipart"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/uptrace/bun"
 
 	"ingot/capi/admin"
 	"ingot/cf"
@@ -68,9 +72,9 @@ func (w *world) stage(user, app string) string {
 }
 
 // makeApp makes an app in the world's space.
-func (w *world) makeApp(user, name string) string {
+func (w *world) makeApp(name string) string {
 	w.T.Helper()
-	return w.Must(201, user, "POST /v3/apps", `{"name":"`+name+`","relationships":{"space":{"data":{"guid":"own-space"}}}}`).GUID()
+	return w.Must(201, "admin", "POST /v3/apps", `{"name":"`+name+`","relationships":{"space":{"data":{"guid":"own-space"}}}}`).GUID()
 }
 
 // pushWorld is a world with an organization "own", its space, and a buildpack.
@@ -249,5 +253,30 @@ applications:
 	s := w.Must(200, "admin", "GET /v3/processes/"+app+"/stats", nil)
 	if s.Get("resources", 1, "state") != "RUNNING" || s.Get("resources", 1, "usage", "mem") != float64(1<<20) {
 		t.Error(s.Text)
+	}
+}
+
+// TestNothingNewInWhatIsDeleted: what comes into a space while its deletion runs would be left behind.
+func TestNothingNewInWhatIsDeleted(t *testing.T) {
+	w := pushWorld(t)
+	apps := w.Must(200, "admin", "GET /v3/domains?names=apps.ingot.test", nil).Names("guid")[0]
+	err := w.DB.Write(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewUpdate().TableExpr("rest_spaces").Set("deleting = ?", true).Where("guid = ?", "own-space").Exec(ctx)
+		if err == nil {
+			_, err = tx.NewUpdate().TableExpr("rest_organizations").Set("deleting = ?", true).Where("guid = ?", "own").Exec(ctx)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line, body := range map[string]string{
+		"POST /v3/apps":    `{"name":"late","relationships":{"space":{"data":{"guid":"own-space"}}}}`,
+		"POST /v3/routes":  routeBody("late", "", apps),
+		"POST /v3/domains": `{"name":"late.example.com","relationships":{"organization":{"data":{"guid":"own"}}}}`,
+	} {
+		if r := w.Do("admin", line, body); r.Status != 422 || !strings.HasSuffix(r.Detail(), "is being deleted") {
+			t.Errorf("%s: %d %s", line, r.Status, r.Detail())
+		}
 	}
 }

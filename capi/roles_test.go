@@ -135,7 +135,7 @@ func shared(line string) bool { return !strings.ContainsAny(line, "{") }
 
 // TestRoles asks everything as everybody, in an own and in a foreign organization, against roles.csv.
 func TestRoles(t *testing.T) {
-	a, _ := start(t)
+	a := start(t)
 	a.Users.Known = []cf.User{}
 	for _, w := range []string{"own", "other"} {
 		a.World(w)

@@ -57,7 +57,7 @@ func seed(b *testing.B, a *resttest.API) {
 // BenchmarkLists is the first page of each list as an admin and as a user with 500 spaces.
 func BenchmarkLists(b *testing.B) {
 	slog.SetLogLoggerLevel(slog.LevelWarn)
-	a, _ := start(b)
+	a := start(b)
 	seed(b, a)
 	for _, line := range []string{"/v3/organizations", "/v3/spaces", "/v3/roles", "/v3/users", "/v3/audit_events", "/v3/audit_events?target_guids=app7&order_by=-created_at&page=1",
 		"/v3/spaces?names=org1-s1&organization_guids=org1", "/v3/spaces/org1-s1"} {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"time"
 
 	"github.com/uptrace/bun"
 
@@ -28,7 +29,6 @@ type Call struct {
 	Body   json.RawMessage // as Take read it: for audit events
 
 	s     *Server
-	kind  string // of the noun
 	query *query // of a list or of a get with includes; nil elsewhere
 }
 
@@ -86,15 +86,10 @@ func (c *Call) NoContent() error {
 
 // Accepted answers 202 with the job's address, and starts the job. It comes after the commit that wrote it.
 func (c *Call) Accepted(j *job.Job) error {
-	c.JobLocation(j)
-	c.W.WriteHeader(http.StatusAccepted)
-	return nil
-}
-
-// JobLocation is Accepted for answers with a body, which the caller writes.
-func (c *Call) JobLocation(j *job.Job) {
 	c.W.Header().Set("Location", c.URL("/v3/jobs/%s", j.GUID))
 	c.s.Jobs.Wake()
+	c.W.WriteHeader(http.StatusAccepted)
+	return nil
 }
 
 // Warn adds a warning to the answer, which the CLI prints.
@@ -157,9 +152,11 @@ func (c *Call) Admins() error {
 	return access.Forbidden()
 }
 
+// hold is how long a request for a job that is PROCESSING waits for its end. The CLI asks again only every 3 s.
+const hold = 2 * time.Second
+
 func showJob(c *Call) error {
-	j := new(job.Job)
-	err := c.DB().NewSelect().Model(j).Where("guid = ?", c.Arg("guid")).Scan(c.Ctx())
+	j, err := c.s.Jobs.Await(c.Ctx(), c.Arg("guid"), hold)
 	if errors.Is(err, sql.ErrNoRows) {
 		return NotFound("job")
 	}

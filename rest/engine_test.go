@@ -51,6 +51,9 @@ func spaces(t *testing.T) *resttest.API {
 		Routes: []rest.Route{
 			{Pattern: "POST /v3/bodies", Handle: func(c *rest.Call) error { return rest.Take(c, &body{}) }},
 			{Pattern: "GET /v3/panics", Handle: func(*rest.Call) error { panic("x") }},
+			{Pattern: "POST /v3/vanish", Handle: func(c *rest.Call) error { // somebody deletes the row between look and change
+				return c.Change(&access.Space{Labelled: row.Labelled{Row: row.Row{GUID: "gone"}}}, nil)
+			}},
 			{Pattern: "GET /v3/bug", Handle: func(*rest.Call) error { return fmt.Errorf("secret") }},
 			{Pattern: "GET /open", Handle: func(c *rest.Call) error { return c.JSON(200, rest.Object{"you": c.Caller.GUID}) }, Open: true},
 			{Pattern: "GET /v3/warns", Handle: func(c *rest.Call) error { c.Warn("a, b"); return c.NoContent() }},
@@ -83,6 +86,12 @@ func (in *body) Take(b *rest.Body) {
 	b.Relationships(true, func(b *rest.Body) { b.ToOne("space", &in.one, rest.Required); b.ToMany("orgs", &in.many) })
 	if b.Has("var") {
 		b.Env("var")
+	}
+}
+
+func TestVanished(t *testing.T) {
+	if r := spaces(t).Do("admin", "POST /v3/vanish", ""); r.Status != 404 || r.Detail() != "Space not found" {
+		t.Errorf("%d %s", r.Status, r.Detail())
 	}
 }
 

@@ -9,7 +9,8 @@ import (
 	"ingot/rest/row"
 )
 
-// Include is one thing that answers of a noun can carry besides: ?include=space, or ?fields[space]=guid,name.
+// Include is one thing that answers of a noun can carry besides: ?include=space, or ?fields[space]=guid,name. Those
+// of one ?include= word come together.
 type Include struct {
 	Of    string // kind of the noun whose answers carry it
 	Param string // "space", "space.organization"
@@ -32,11 +33,13 @@ func (i Include) param() string {
 // include reads include=a,b or fields[a]=x,y.
 func (q *query) include(all []Include, kind string, p param, bad *faultsOf) {
 	var valid []string
-	known := map[string]*Include{}
+	known := map[string][]*Include{}
 	for i := range all {
 		if all[i].Of == kind && all[i].param() == p.name {
-			known[all[i].Param] = &all[i]
-			valid = append(valid, all[i].Param)
+			known[all[i].Param] = append(known[all[i].Param], &all[i])
+			if !slices.Contains(valid, all[i].Param) {
+				valid = append(valid, all[i].Param)
+			}
 		}
 	}
 	if p.name == "fields" {
@@ -48,20 +51,20 @@ func (q *query) include(all []Include, kind string, p param, bad *faultsOf) {
 		switch {
 		case inc == nil:
 			bad.add("Invalid included resource: '%s'. Valid included resources are: '%s'", name, strings.Join(valid, "', '"))
-		case slices.Contains(q.includes, inc):
+		case slices.Contains(q.includes, inc[0]):
 			bad.add("Duplicate included resource: '%s'", name)
 		default:
-			q.includes = append(q.includes, inc)
+			q.includes = append(q.includes, inc...)
 		}
 	}
 }
 
-func (q *query) field(known map[string]*Include, valid []string, p param, bad *faultsOf) {
-	inc := known[p.op]
-	if inc == nil {
+func (q *query) field(known map[string][]*Include, valid []string, p param, bad *faultsOf) {
+	if known[p.op] == nil {
 		bad.add("Fields [%s] valid resources are: '%s'", p.op, strings.Join(valid, "', '"))
 		return
 	}
+	inc := known[p.op][0]
 	keys := p.list()
 	for _, k := range keys {
 		if !slices.Contains(inc.Fields, k) {

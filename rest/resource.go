@@ -58,10 +58,11 @@ type Sub struct {
 	Everyone bool
 }
 
-func (r *Resource[T]) kind() string      { return r.Kind }
-func (r *Resource[T]) path() string      { return r.Path }
-func (r *Resource[T]) attach(s *Server)  { r.s = s }
-func (r *Resource[T]) operation() string { return r.Kind + ".delete" }
+func (r *Resource[T]) kind() string        { return r.Kind }
+func (r *Resource[T]) path() string        { return r.Path }
+func (r *Resource[T]) attach(s *Server)    { r.s = s }
+func (r *Resource[T]) operation() string   { return r.Kind + ".delete" }
+func (r *Resource[T]) has(n row.Noun) bool { _, ok := any(n).(*T); return ok }
 
 func (r *Resource[T]) work() []job.Kind {
 	if r.Remove == nil {
@@ -151,7 +152,6 @@ func (r *Resource[T]) update(c *Call) error {
 	if err != nil {
 		return err
 	}
-	c.kind = r.Kind
 	if err := r.Update(c, v); err != nil {
 		return err
 	}
@@ -195,7 +195,7 @@ func (c *Call) Change(n row.Noun, fn func(ctx context.Context, tx bun.Tx) error)
 		return row.Update(ctx, tx, n)
 	})
 	if errors.Is(err, sql.ErrNoRows) {
-		return NotFound(c.kind)
+		return NotFound(c.s.kindOf(n))
 	}
 	return err
 }

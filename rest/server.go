@@ -10,7 +10,6 @@ import (
 	"context"
 	"embed"
 	"errors"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"path"
@@ -23,6 +22,7 @@ import (
 	"ingot/kit/web"
 	"ingot/rest/access"
 	"ingot/rest/job"
+	"ingot/rest/row"
 )
 
 //go:embed migrations/*.sql
@@ -31,11 +31,7 @@ var migrations embed.FS
 // Migrate brings the engine's own tables (organizations, spaces, users, roles, labels, jobs, events, feature flags) up
 // to date. It must run before the migrations of the families.
 func Migrate(ctx context.Context, db *sql.DB) error {
-	sub, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	if err := db.Migrate(ctx, sub, "rest_schema"); err != nil {
+	if err := db.Migrate(ctx, migrations, "rest_schema"); err != nil {
 		return err
 	}
 	return access.EnsureFlags(ctx, db)
@@ -54,6 +50,7 @@ type Route struct {
 // Noun is a *Resource of any row type.
 type Noun interface {
 	kind() string
+	has(n row.Noun) bool // tells whether n is a row of this noun
 	routes() []Route
 	work() []job.Kind
 	attach(s *Server)
@@ -85,9 +82,7 @@ func (s *Server) Start(ctx context.Context) error {
 		n.attach(s)
 		s.nouns[n.kind()] = n
 		routes = append(routes, n.routes()...)
-		if s.Jobs != nil {
-			s.Jobs.Kinds = append(s.Jobs.Kinds, n.work()...)
-		}
+		s.Jobs.Kinds = append(s.Jobs.Kinds, n.work()...)
 	}
 	for _, r := range routes {
 		s.mux.Handle(r.Pattern, s.endpoint(r))
@@ -146,6 +141,16 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		h = s.mux // fills in the path values
 	}
 	h.ServeHTTP(w, r)
+}
+
+// kindOf names a row's noun in words of errors.
+func (s *Server) kindOf(n row.Noun) string {
+	for kind, noun := range s.nouns {
+		if noun.has(n) {
+			return kind
+		}
+	}
+	return "resource" // such as a destination: no noun of its own
 }
 
 func (s *Server) endpoint(route Route) http.Handler {

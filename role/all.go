@@ -4,11 +4,13 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"time"
 
 	natsgo "github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"ingot/bits"
+	"ingot/buildpacks/stack"
 	"ingot/capi"
 	"ingot/capi/admin"
 	"ingot/cf"
@@ -90,10 +92,10 @@ func (r *rooms) connect() {
 	r.bbs = &bbs.BBS{Auction: auction.Place}
 	r.capi = &capi.API{
 		Tokens: r.uaa, Directory: r.uaa, Scheduler: r.bbs, Blobs: r.bits, Logs: r.logs, Gate: r.gate,
-		URL: c.api(), Domain: c.Domain, Holder: "ingot",
+		URL: c.api(), Domain: c.Domain, Holder: "ingot", Linger: 2400 * time.Millisecond,
 		Info: admin.Info{
 			UAA: r.uaa.URL, Login: r.uaa.LoginURL, LogCache: "https://" + c.host("log-cache"),
-			Name: "Ingot", Build: Version, Description: "Cloud Foundry in one binary",
+			Name: "Ingot", Build: Version, Description: "Cloud Foundry in one binary", Stack: stack.Description,
 		},
 	}
 	r.cell = &cell.Cell{

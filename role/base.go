@@ -130,11 +130,6 @@ func (r *rooms) importStack(ctx context.Context) error {
 	return r.garden.ImportImage(ctx, stack.Name, tar)
 }
 
-// gateway is the address by which containers reach this host: the first of their network.
-func (r *rooms) gateway() netip.Addr {
-	return netip.MustParsePrefix(r.c.Network).Masked().Addr().Next()
-}
-
 // addresses are all that we listen on.
 func (r *rooms) addresses() []string {
 	return append([]string{"127.0.0.1", r.c.gateway().String()}, r.c.Listen...)

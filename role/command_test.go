@@ -73,6 +73,26 @@ func TestEnvironmentAndFile(t *testing.T) {
 	}
 }
 
+// TestFileOfAllCommands: the file of `ingot up` disturbs no other command, and is found where the environment says.
+func TestFileOfAllCommands(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "ingot.yml"), []byte("domain: from-file.test\nmemory: 7\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	code := Main([]string{"credentials"}, []string{"INGOT_DATA=" + dir}, Stdio{In: strings.NewReader(""), Out: &out, Err: &errs})
+	if want := "ingot: there are no credentials in " + dir + " yet"; code != 1 || !strings.HasPrefix(errs.String(), want) {
+		t.Errorf("exit %d: %s; want %s", code, errs.String(), want)
+	}
+	c := Default()
+	cmd := upCommand(&c)
+	cmd.Flags().StringVar(&c.File, "config", "", "")
+	cmd.Flags().StringVar(&c.Data, "data", c.Data, "")
+	if err := fill(cmd, &c, []string{"INGOT_DATA=" + dir}); err != nil || c.Domain != "from-file.test" {
+		t.Errorf("%v: %+v", err, c)
+	}
+}
+
 func TestHelpHasExamples(t *testing.T) {
 	for _, cmd := range commands(nil).Commands() {
 		if cmd.Example == "" || cmd.Short == "" {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -81,6 +82,15 @@ func (c Config) path(parts ...string) string {
 
 // runFolder holds the sockets: paths of sockets may have 108 bytes only, so they are not in the data folder.
 func (c Config) runFolder() string { return "/run/ingot/" + c.key() }
+
+// removeRunFolder leaves the folder above where another data folder, or the containers of this one, have theirs in it.
+func (c Config) removeRunFolder() error {
+	if err := os.RemoveAll(c.runFolder()); err != nil {
+		return err
+	}
+	_ = os.Remove(filepath.Dir(c.runFolder())) // fails where it is not empty
+	return nil
+}
 
 func (c Config) adminSocket() string { return c.runFolder() + "/admin.sock" }
 

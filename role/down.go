@@ -106,7 +106,7 @@ func sweep(ctx context.Context, c Config) error {
 	defer func() { _ = held.Release() }()
 	garden := newGarden(c)
 	if err := garden.Open(ctx); err != nil { // takes up what is there, to remove it
-		return errors.Join(err, newHost(c).Restore(ctx))
+		return errors.Join(err, newHost(c).Restore(ctx), c.removeRunFolder())
 	}
-	return errors.Join(garden.Uninstall(ctx), newHost(c).Restore(ctx))
+	return errors.Join(garden.Uninstall(ctx), newHost(c).Restore(ctx), c.removeRunFolder())
 }

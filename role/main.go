@@ -29,6 +29,7 @@ type Stdio struct {
 func Main(args, env []string, s Stdio) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // whoever asks twice does not want to wait: the second signal kills
 	root := commands(env)
 	root.SetArgs(args)
 	root.SetIn(s.In)
@@ -63,12 +64,17 @@ func commands(env []string) *cobra.Command {
 	return root
 }
 
+// fill takes settings from the environment, which may also say where the file is, and then from the file. Every command
+// reads the file of `ingot up`, and takes from it what it has a flag for.
 func fill(cmd *cobra.Command, c *Config, env []string) error {
+	if err := conf.Env(cmd.Flags(), env); err != nil {
+		return err
+	}
 	file, optional := c.File, false
 	if file == "" {
 		file, optional = filepath.Join(c.Data, "ingot.yml"), true
 	}
-	if err := conf.Fill(cmd.Flags(), env, file, optional); err != nil {
+	if err := conf.File(cmd.Flags(), upCommand(new(Config)).Flags(), file, optional); err != nil {
 		return err
 	}
 	data, err := filepath.Abs(c.Data)

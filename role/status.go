@@ -107,13 +107,10 @@ func (a *operator) Start(context.Context) error {
 	return nil
 }
 
-// Close leaves the folder of the socket: the shims of running containers have theirs there too.
+// Close takes the socket away, and its folder with it.
 func (a *operator) Close(context.Context) error {
 	a.stop()
-	if err := os.Remove(a.Config.adminSocket()); err != nil && !errors.Is(err, os.ErrNotExist) { // closing removes it as well
-		return err
-	}
-	return nil
+	return a.Config.removeRunFolder()
 }
 
 func (a *operator) public() http.Handler {

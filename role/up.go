@@ -118,8 +118,8 @@ func upDetached(ctx context.Context, c Config, out io.Writer) error {
 	defer tick.Stop()
 	for {
 		select {
-		case <-ended:
-			return fmt.Errorf("ingot did not start: %s (the whole log: %s)", lastLine(log.Name(), from), log.Name())
+		case err := <-ended:
+			return fmt.Errorf("ingot did not start: %s (%w; the whole log: %s)", lastLine(log.Name(), from), err, log.Name())
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:

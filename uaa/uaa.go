@@ -10,7 +10,6 @@ package uaa
 import (
 	"context"
 	"embed"
-	"io/fs"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -57,12 +56,8 @@ var (
 )
 
 // Start brings the store to the newest schema, loads the keys, and makes the built-in groups and the client cf.
-func (s *Server) Start(ctx context.Context) error {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	if err := s.DB.Migrate(ctx, files, "uaa_versions"); err != nil {
+func (s *Server) Start(ctx context.Context) (err error) {
+	if err := s.DB.Migrate(ctx, migrations, "uaa_versions"); err != nil {
 		return err
 	}
 	if s.keys, err = key.Load(s.KeyFile); err != nil {

@@ -48,8 +48,7 @@ type Default struct {
 type Dependency struct {
 	Name    string   `yaml:"name"`
 	Version string   `yaml:"version"`
-	File    string   `yaml:"file"` // a tar.zst below the buildpack's folder
-	Stacks  []string `yaml:"cf_stacks"`
+	File    string   `yaml:"file"`    // a tar.zst below the buildpack's folder
 	Sources []Source `yaml:"sources"` // what File is made of
 }
 

@@ -10,7 +10,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/uptrace/bun"
 
@@ -35,16 +34,11 @@ const DefaultStack = "cflinuxfs4"
 
 // Migrate brings the family's tables up to date, and makes the default stack and the two environment variable groups.
 func (f *Family) Migrate(ctx context.Context) error {
-	sub, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	if err := f.DB.Migrate(ctx, sub, "capi_admin_schema"); err != nil {
+	if err := f.DB.Migrate(ctx, migrations, "capi_admin_schema"); err != nil {
 		return err
 	}
 	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		s := &Stack{Name: DefaultStack, State: stackActive, Default: true}
-		s.Description = "Cloud Foundry Linux-based filesystem"
+		s := &Stack{Name: DefaultStack, Description: f.Info.Stack, State: stackActive, Default: true}
 		if err := ensure(ctx, tx.NewSelect().Model((*Stack)(nil)).Where("is_default = ?", true), tx, s); err != nil {
 			return fmt.Errorf("default stack: %w", err)
 		}

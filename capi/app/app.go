@@ -11,7 +11,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 
@@ -31,11 +30,7 @@ var migrations embed.FS
 
 // Migrate brings the family's tables up to date.
 func Migrate(ctx context.Context, db *sql.DB) error {
-	sub, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	return db.Migrate(ctx, sub, "app_schema")
+	return db.Migrate(ctx, migrations, "app_schema")
 }
 
 // Family holds the family. Set its fields, then take its Nouns and Routes.
@@ -133,7 +128,10 @@ func ByGUID(ctx context.Context, db bun.IDB, guid string) (*App, error) {
 }
 
 // Insert makes an app with its web process and their events. data is the create event's.
-func Insert(ctx context.Context, tx bun.Tx, a *App, data map[string]any) error {
+func Insert(ctx context.Context, db *sql.DB, tx bun.Tx, a *App, data map[string]any) error {
+	if err := access.HoldSpace(ctx, db, tx, a.SpaceGUID); err != nil {
+		return err
+	}
 	a.NameKey = access.Fold(a.Name)
 	a.SSH, a.Revisions = true, true
 	if a.State == "" {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/uptrace/bun"
@@ -41,19 +41,47 @@ type Lifecycle struct {
 // Take declares it.
 func (l *Lifecycle) Take(b *rest.Body) {
 	l.Set = b.Has("lifecycle")
-	b.Nested("lifecycle", func(b *rest.Body) {
-		b.String("type", &l.Type, rest.Among("is not included in the list: buildpack, docker, cnb", "buildpack", "docker", "cnb"))
-		if !b.Has("data") {
-			b.Fault("data must be an object")
+	b.Nested("lifecycle", func(in *rest.Body) {
+		in.String("type", &l.Type)
+		if kind := l.Type.Or(Buildpack); kind != Buildpack && kind != "docker" && kind != "cnb" {
+			b.Wrong("lifecycle_type", "is not included in the list: buildpack, docker, cnb")
 		}
-		b.Nested("data", func(b *rest.Body) {
-			b.String("stack", &l.Stack, rest.Length(1, 4096))
-			b.Strings("buildpacks", &l.Buildpacks, "must be an array")
-			if slices.ContainsFunc(l.Buildpacks.V, func(s string) bool { return strings.TrimSpace(s) == "" || len(s) > 4096 }) {
-				b.Fault("Buildpacks entries must be between 1 and 4096 characters")
+		if !in.Has("data") {
+			b.Wrong("lifecycle_data", "must be an object")
+		}
+		in.Nested("data", func(d *rest.Body) {
+			d.String("stack", &l.Stack)
+			if n := len(l.Stack.V); l.Stack.Given() && (n < 1 || n > 4096) {
+				in.Wrong("stack", "must be between 1 and 4096 characters")
 			}
+			l.takeBuildpacks(in, d.Raw("buildpacks"))
 		})
 	})
+}
+
+func (l *Lifecycle) takeBuildpacks(b *rest.Body, raw json.RawMessage) {
+	if raw == nil {
+		return
+	}
+	var list []any
+	if json.Unmarshal(raw, &list) != nil {
+		b.Wrong("buildpacks", "must be an array")
+		return
+	}
+	l.Buildpacks.Set, l.Buildpacks.Null, l.Buildpacks.V = true, list == nil, []string{}
+	texts, length := true, true
+	for _, v := range list {
+		s, ok := v.(string)
+		texts = texts && ok
+		length = length && (!ok || strings.TrimSpace(s) != "" && len(s) <= 4096)
+		l.Buildpacks.V = append(l.Buildpacks.V, s)
+	}
+	if !texts {
+		b.Wrong("buildpacks", "can only contain strings")
+	}
+	if !length {
+		b.Wrong("buildpacks", "entries must be between 1 and 4096 characters")
+	}
 }
 
 // Check refuses lifecycles that are not there.
@@ -103,7 +131,12 @@ func (f *Family) create(c *rest.Call) (*App, error) {
 	if err := t.meta.Apply(a.Meta()); err != nil {
 		return nil, err
 	}
-	env, err := Variables(t.env.V)
+	for k, v := range t.env.V { // numbers and booleans count as their text here, as in Cloud Controller
+		if v[0] != '"' && v[0] != '{' && v[0] != '[' && string(v) != "null" {
+			t.env.V[k] = json.RawMessage(strconv.Quote(string(v)))
+		}
+	}
+	env, err := Variables("Environment variables", t.env.V)
 	if err != nil {
 		return nil, err
 	}
@@ -111,7 +144,7 @@ func (f *Family) create(c *rest.Call) (*App, error) {
 	if err := f.apply(c, a, t.lifecycle); err != nil {
 		return nil, err
 	}
-	err = c.Write(func(ctx context.Context, tx bun.Tx) error { return Insert(ctx, tx, a, censored(c.Body)) })
+	err = c.Write(func(ctx context.Context, tx bun.Tx) error { return Insert(ctx, c.Store(), tx, a, censored(c.Body)) })
 	if err != nil {
 		return nil, err
 	}

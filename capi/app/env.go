@@ -26,28 +26,28 @@ func (f *Family) envRoutes() []rest.Route {
 var reserved = regexp.MustCompile(`(?i)^(VCAP_|VMC|PORT$)`)
 
 // Variables reads environment variables of a body: a null value is nil, which removes the variable. Names that CF
-// keeps for itself, and values that are no texts, are refused.
-func Variables(in map[string]json.RawMessage) (map[string]*string, error) {
+// keeps for itself, and values that are no texts, are refused; word names the field in what is said.
+func Variables(word string, in map[string]json.RawMessage) (map[string]*string, error) {
 	out := make(map[string]*string, len(in))
 	var faults []string
 	for _, k := range sorted(in) {
 		switch u := strings.ToUpper(k); {
 		case k == "":
-			faults = append(faults, "Var key must be a minimum length of 1")
+			faults = append(faults, word+" key must be a minimum length of 1")
 		case !reserved.MatchString(k):
 		case strings.HasPrefix(u, "VCAP_"):
-			faults = append(faults, "Var cannot start with VCAP_")
+			faults = append(faults, word+" cannot start with VCAP_")
 		case u == "PORT":
-			faults = append(faults, "Var cannot set PORT")
+			faults = append(faults, word+" cannot set PORT")
 		default:
-			faults = append(faults, "Var cannot start with VMC_")
+			faults = append(faults, word+" cannot start with VMC_")
 		}
 		var s *string
 		if json.Unmarshal(in[k], &s) != nil {
 			faults = append(faults, "Non-string value in environment variable for key '"+k+"', value '"+string(in[k])+"'")
 		}
 		if strings.Contains(k, "=") || strings.ContainsRune(k+deref(s), 0) {
-			faults = append(faults, "Var contains a name or value that no process can be given")
+			faults = append(faults, word+" contains a name or value that no process can be given")
 		}
 		out[k] = s
 	}
@@ -158,7 +158,7 @@ func (f *Family) patchEnv(c *rest.Call) error {
 	if err := rest.Take(c, &t); err != nil {
 		return err
 	}
-	vars, err := Variables(t.vars.V)
+	vars, err := Variables("Var", t.vars.V)
 	if err != nil {
 		return err
 	}

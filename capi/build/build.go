@@ -10,10 +10,8 @@ import (
 	"context"
 	"embed"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -33,11 +31,7 @@ var migrations embed.FS
 
 // Migrate brings the family's tables up to date.
 func Migrate(ctx context.Context, db *sql.DB) error {
-	sub, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	return db.Migrate(ctx, sub, "capi_build_schema")
+	return db.Migrate(ctx, migrations, "capi_build_schema")
 }
 
 // Family holds the nouns. Set its fields, then take its Nouns, Routes and Jobs.
@@ -46,6 +40,10 @@ type Family struct {
 	Blobs cf.Blobs
 	Logs  cf.Logs
 	Gate  *run.Gate
+	// Linger is how long after its last change a build is shown first. The CLI prints log lines once they are 2 s old, and
+	// reads no more when it knows that a build has ended: told at once, it would keep the last lines of a staging to
+	// itself, and of a quick or failed one all of them.
+	Linger time.Duration
 	// App is an app as events name it; KindNotFound when there is none. It does not ask who sees it.
 	App func(ctx context.Context, db bun.IDB, app string) (event.Target, error)
 	// Current is the guid of the app's current droplet, or "".
@@ -55,7 +53,7 @@ type Family struct {
 	Builds   *rest.Resource[Build]
 	Droplets *rest.Resource[Droplet]
 
-	bell bell
+	ended run.Bell // of a staging
 }
 
 // Nouns makes the family's nouns.
@@ -120,53 +118,25 @@ func nonNil[T any](s []T) []T {
 const hold = 10 * time.Second
 
 func (f *Family) showBuild(c *rest.Call) error {
-	end := time.After(hold)
-	for {
-		rung := f.bell.next() // before the look, so that no ring in between is missed
-		b, err := f.Builds.Find(c, c.Arg("guid"))
-		if err != nil {
-			return err
+	var b *Build
+	err := f.ended.Await(c.Ctx(), hold, func() (done bool, err error) {
+		if b, err = f.Builds.Find(c, c.Arg("guid")); err != nil {
+			return false, err
 		}
-		if b.State != Staging {
-			return f.Builds.Show(c, http.StatusOK, b)
-		}
-		select {
-		case <-rung:
-		case <-time.After(time.Second): // another process may have ended it
-		case <-end:
-			return f.Builds.Show(c, http.StatusOK, b)
-		case <-c.Ctx().Done():
-			return c.Ctx().Err()
-		}
+		return b.State != Staging, nil
+	})
+	if err != nil {
+		return err
 	}
+	select {
+	case <-time.After(time.Until(b.UpdatedAt.Time().Add(f.Linger))):
+	case <-c.Ctx().Done():
+	}
+	return f.Builds.Show(c, http.StatusOK, b)
 }
 
 // Ended wakes those who wait for a build; it comes after the commit.
-func (f *Family) Ended() { f.bell.ring() }
-
-// bell tells any number of waiters that something happened.
-type bell struct {
-	mu sync.Mutex
-	ch chan struct{}
-}
-
-func (b *bell) next() <-chan struct{} {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ch == nil {
-		b.ch = make(chan struct{})
-	}
-	return b.ch
-}
-
-func (b *bell) ring() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ch != nil {
-		close(b.ch)
-		b.ch = nil
-	}
-}
+func (f *Family) Ended() { f.ended.Ring() }
 
 type metadataBody struct{ meta row.Patch }
 
@@ -213,6 +183,36 @@ func Purge(ctx context.Context, tx bun.Tx, app string) error {
 		}
 	}
 	return release(ctx, tx, blobs...)
+}
+
+// kept is how many packages and droplets of an app stay whole beside the current ones, as in CF.
+const kept = 5
+
+// Expire takes the bits of packages and droplets that an app has no use for any more: all but the newest few, and
+// never those of the current droplet.
+func Expire(ctx context.Context, tx bun.Tx, app, current string) error {
+	d := new(Droplet)
+	if _, err := find(ctx, tx, d, current); err != nil {
+		return err
+	}
+	for _, t := range []struct{ table, state, spared string }{{"build_droplets", Staged, current}, {"build_packages", Ready, d.PackageGUID}} {
+		var old []struct{ GUID, Blob string }
+		err := tx.NewSelect().TableExpr(t.table).Column("guid", "blob").Where("app_guid = ? AND state = ? AND guid <> ?", app, t.state, t.spared).
+			OrderExpr("id DESC").Limit(1000).Offset(kept).Scan(ctx, &old)
+		if err != nil {
+			return fmt.Errorf("old rows of %s: %w", t.table, err)
+		}
+		for _, o := range old {
+			_, err := tx.NewUpdate().TableExpr(t.table).Set("state = ?, blob = ''", Expired).Where("guid = ?", o.GUID).Exec(ctx)
+			if err != nil {
+				return err
+			}
+			if err := release(ctx, tx, o.Blob); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Release enqueues the deletion of a blob, if nothing refers to it.
@@ -264,7 +264,7 @@ func (f *Family) removeBlobs(ctx context.Context, j *job.Job) error {
 	if err != nil {
 		return fmt.Errorf("put back %s: %w", key, err)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	kind, _, _ := cutKey(key)
 	_, err = f.Blobs.Put(ctx, kind, r)
 	return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"mime/multipart"
 	"net/http"
@@ -122,8 +123,11 @@ func (f *Family) createPackage(c *rest.Call) (*Package, error) {
 		}
 		data := event.Request(c.Body)
 		data["package_guid"] = p.GUID
-		return event.Record(ctx, tx, "audit.app.package.create", a, data)
+		return f.record(ctx, tx, "audit.app.package.create", a.GUID, data)
 	})
+	if cf.IsKind(err, cf.KindNotFound) { // the app was deleted since
+		return nil, rest.Unprocessable("App is invalid. Ensure it exists and you have access to it.")
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -262,11 +266,15 @@ type received struct {
 	refused bool
 }
 
+// maxUpload bounds an upload, in bytes.
+const maxUpload = 2 << 30
+
 // maxResources bounds the part that names matched files: about 100,000 of them.
 const maxResources = 32 << 20
 
 // receive streams the parts of an upload into the blob store: resources (JSON), then bits (a zip); one may be absent.
 func (f *Family) receive(c *rest.Call) (received, error) {
+	c.R.Body = http.MaxBytesReader(c.W, c.R.Body, maxUpload)
 	parts, err := c.R.MultipartReader()
 	if err != nil {
 		return received{}, rest.Unprocessable("Upload must include either resources or bits")
@@ -309,6 +317,10 @@ func (f *Family) pack(c *rest.Call, part *multipart.Part, rs []cf.Resource) (rec
 }
 
 func cutOff(err error) error {
+	var large *http.MaxBytesError
+	if errors.As(err, &large) {
+		return cf.Wrap(cf.KindInvalid, "AppPackageInvalid", fmt.Sprintf("The app package is invalid: Package may not be larger than %d bytes", large.Limit), err)
+	}
 	return cf.Wrap(cf.KindInvalid, "AppBitsUploadInvalid", "The app upload is invalid: the upload was cut off", err)
 }
 

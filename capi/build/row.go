@@ -12,7 +12,8 @@ import (
 const (
 	AwaitingUpload = "AWAITING_UPLOAD" // until the bits are stored: there is no state in between to be stuck in
 	Ready          = "READY"
-	Failed         = "FAILED" // also of builds
+	Failed         = "FAILED"  // also of builds
+	Expired        = "EXPIRED" // also of droplets: the bits were given up for newer ones
 )
 
 // States of a build; STAGED also of a droplet.

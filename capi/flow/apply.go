@@ -79,20 +79,23 @@ func (f *Flow) applyProcesses(ctx context.Context, tx bun.Tx, a *app.App, want [
 				return err
 			}
 		}
-		before := *p
+		before, sized := *p, *p
+		app.Change{Instances: w.Instances, MemoryMB: w.MemoryMB, DiskMB: w.DiskMB, LogRate: w.LogRate}.Apply(&sized)
 		change(w).Apply(p)
 		if reflect.DeepEqual(*p, before) {
 			continue
 		}
+		told := map[string]bool{"scale": !reflect.DeepEqual(sized, before), "update": !reflect.DeepEqual(sized, *p)}
 		if err := row.Update(ctx, tx, p); err != nil {
 			return err
 		}
-		what := "update"
-		if w.Instances != nil || w.MemoryMB != nil || w.DiskMB != nil || w.LogRate != nil {
-			what = "scale"
-		}
-		if err := f.App.RecordProcess(ctx, tx, what, p, triggered(map[string]any{})); err != nil {
-			return err
+		for _, what := range []string{"update", "scale"} {
+			if !told[what] {
+				continue
+			}
+			if err := f.App.RecordProcess(ctx, tx, what, p, triggered(map[string]any{})); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -239,7 +242,8 @@ func (f *Flow) routeFor(ctx context.Context, tx bun.Tx, a *app.App, want manifes
 		err = tx.NewSelect().Model(r).Where("domain_guid = ? AND host_key = ? AND path = ? AND port = ?",
 			d.GUID, access.Fold(pair[0]), want.Path, want.Port).Scan(ctx)
 		if errors.Is(err, sql.ErrNoRows) {
-			return f.makeRoute(ctx, tx, a, d, pair[0], want)
+			made := &route.Route{Host: pair[0], Path: want.Path, DomainGUID: d.GUID, SpaceGUID: a.SpaceGUID}
+			return made, f.makeRoute(ctx, tx, made, want)
 		}
 		if err != nil {
 			return nil, err
@@ -256,17 +260,16 @@ func (f *Flow) routeFor(ctx context.Context, tx bun.Tx, a *app.App, want manifes
 	return nil, nil
 }
 
-func (f *Flow) makeRoute(ctx context.Context, tx bun.Tx, a *app.App, d *route.Domain, host string, want manifest.Route) (*route.Route, error) {
+func (f *Flow) makeRoute(ctx context.Context, tx bun.Tx, r *route.Route, want manifest.Route) error {
 	if err := access.Enabled(ctx, tx, "route_creation"); err != nil {
-		return nil, err
+		return err
 	}
 	if want.Port != 0 {
-		return nil, rest.Unprocessable("Routes with protocol 'http' do not support ports.")
+		return rest.Unprocessable("Routes with protocol 'http' do not support ports.")
 	}
-	r := &route.Route{Host: host, Path: want.Path, DomainGUID: d.GUID, SpaceGUID: a.SpaceGUID}
 	r.Options.V = options(nil, want.Options)
-	data := map[string]any{"request": map[string]any{"host": host, "path": want.Path}}
-	return r, f.Route.Insert(ctx, tx, r, triggered(data))
+	data := map[string]any{"request": map[string]any{"host": r.Host, "path": r.Path}}
+	return f.Route.Insert(ctx, tx, r, triggered(data))
 }
 
 // options merges the options that a manifest gives a route; null removes one.

@@ -11,7 +11,9 @@ import (
 
 	"ingot/capi/app"
 	"ingot/capi/build"
+	"ingot/capi/flow/recipe"
 	"ingot/cf"
+	"ingot/kit/sql"
 	"ingot/rest/row"
 )
 
@@ -44,6 +46,9 @@ func (f *Flow) convergeApps(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// late is when a build that is STAGING was forgotten by everybody.
+const late = recipe.Timeout + 2*time.Minute
+
 func (f *Flow) convergeBuilds(ctx context.Context) error {
 	var bs []*build.Build
 	if err := f.DB.Read().NewSelect().Model(&bs).Where("state = ?", build.Staging).Scan(ctx); err != nil {
@@ -74,13 +79,18 @@ func (f *Flow) giveUp(ctx context.Context, b *build.Build, id, text string) erro
 	if err := f.Scheduler.Cancel(ctx, cf.TaskID(b.GUID)); err != nil {
 		return err
 	}
+	gaveUp := false
 	err := f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if err := row.Lock(ctx, f.DB, tx, b); err != nil || b.State != build.Staging {
-			return err
+		err := row.Lock(ctx, f.DB, tx, b)
+		if gaveUp = err == nil && b.State == build.Staging; gaveUp {
+			return failBuild(ctx, tx, b, id, text)
 		}
-		return failBuild(ctx, tx, b, id, text)
+		if errors.Is(err, sql.ErrNoRows) { // deleted with its app since
+			return nil
+		}
+		return err
 	})
-	if err == nil {
+	if err == nil && gaveUp {
 		f.failed(b)
 		f.Build.Ended()
 	}

@@ -113,7 +113,7 @@ func (f *Flow) wanted(ctx context.Context, guid string) ([]cf.DesiredLRP, error)
 	}
 	var out []cf.DesiredLRP
 	for _, p := range ps {
-		if p.Instances > 0 && recipe.StartCommand(p, d) != "" {
+		if p.Instances > 0 {
 			out = append(out, recipe.LRP(a, p, d, mapped, at))
 		}
 	}

@@ -6,10 +6,10 @@ import (
 	"mime"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/uptrace/bun"
 
+	"ingot/capi/admin"
 	"ingot/capi/app"
 	"ingot/capi/flow/manifest"
 	"ingot/capi/route"
@@ -46,7 +46,8 @@ func (f *Flow) flags(ctx context.Context) func(string) error {
 		err := access.Enabled(ctx, f.DB.Read(), flag)
 		var e *cf.Error
 		if errors.As(err, &e) {
-			return errors.New(e.Public)
+			_, faults := rest.Describe(e)
+			return errors.New(faults[0].Detail)
 		}
 		if err == nil && flag != "hash_based_routing" {
 			return errors.New("The " + strings.TrimPrefix(flag, "diego_") + " lifecycle is not available on this platform yet.")
@@ -61,9 +62,6 @@ type applying struct {
 	Apps []string `json:"apps"`
 }
 
-// awaitJob is how long the answer to a manifest waits for its job: clients look once at once, and then only after seconds.
-const awaitJob = 2 * time.Second
-
 // applyManifest makes the apps that are missing, and a job for everything else.
 func (f *Flow) applyManifest(c *rest.Call) error {
 	s, d, apps, err := f.readManifest(c)
@@ -75,27 +73,7 @@ func (f *Flow) applyManifest(c *rest.Call) error {
 			return named(apps[i].Name, err)
 		}
 	}
-	p := applying{YAML: string(d.YAML)}
-	var j *job.Job
-	var made []*app.App
-	err = c.Write(func(ctx context.Context, tx bun.Tx) (err error) {
-		for _, m := range apps {
-			a, isNew, err := skeleton(ctx, tx, s, m)
-			if err != nil {
-				return named(m.Name, err)
-			}
-			if isNew {
-				made = append(made, a)
-			}
-			p.Apps = append(p.Apps, a.GUID)
-			data := map[string]any{"request": map[string]any{"manifest": m.Audit}}
-			if err := app.Record(ctx, tx, "audit.app.apply_manifest", a, data); err != nil {
-				return err
-			}
-		}
-		j, err = job.Enqueue(ctx, tx, job.Work{Operation: "space.apply_manifest", Kind: "space", GUID: s.GUID, Payload: p})
-		return err
-	})
+	j, p, made, err := f.begin(c, s, d, apps)
 	if err != nil {
 		return err
 	}
@@ -106,28 +84,45 @@ func (f *Flow) applyManifest(c *rest.Call) error {
 	for i, m := range apps {
 		f.App.Say(p.Apps[i], "Applied manifest to app with guid %s (%s)", p.Apps[i], m.Audit)
 	}
-	c.JobLocation(j)
-	f.await(c.Ctx(), j)
 	return c.Accepted(j)
 }
 
-// await returns when the job ended, or after a while.
-func (f *Flow) await(ctx context.Context, j *job.Job) {
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.After(awaitJob); ; {
-		q := f.DB.Read().NewSelect().Model((*job.Job)(nil)).Where("guid = ? AND state = ?", j.GUID, job.Processing)
-		if runs, err := q.Exists(ctx); err != nil || !runs {
-			return
+// begin writes the apps that are missing and the job, in one commit.
+func (f *Flow) begin(c *rest.Call, s *access.Space, d *manifest.Document, apps []manifest.App) (j *job.Job, p applying, made []*app.App, err error) {
+	for range 3 {
+		err = c.Write(func(ctx context.Context, tx bun.Tx) (err error) {
+			p = applying{YAML: string(d.YAML)}
+			made, err = f.prepare(ctx, tx, s, apps, &p)
+			if err == nil {
+				j, err = job.Enqueue(ctx, tx, job.Work{Operation: "space.apply_manifest", Kind: "space", GUID: s.GUID, Payload: p})
+			}
+			return err
+		})
+		var e *cf.Error
+		if !errors.As(err, &e) || e.Code != "UniquenessError" {
+			break
+		} // else another push made the app meanwhile: now it is found
+	}
+	return j, p, made, err
+}
+
+// prepare finds or makes the app of each entry, and tells of the manifest.
+func (f *Flow) prepare(ctx context.Context, tx bun.Tx, s *access.Space, apps []manifest.App, p *applying) (made []*app.App, err error) {
+	for _, m := range apps {
+		a, isNew, err := f.skeleton(ctx, tx, s, m)
+		if err != nil {
+			return nil, named(m.Name, err)
 		}
-		select {
-		case <-tick.C:
-		case <-end:
-			return
-		case <-ctx.Done():
-			return
+		if isNew {
+			made = append(made, a)
+		}
+		p.Apps = append(p.Apps, a.GUID)
+		data := map[string]any{"request": map[string]any{"manifest": m.Audit}}
+		if err := app.Record(ctx, tx, "audit.app.apply_manifest", a, data); err != nil {
+			return nil, err
 		}
 	}
+	return made, nil
 }
 
 // fitting checks buildpacks and stack of a manifest's app against what is there.
@@ -151,14 +146,14 @@ func (f *Flow) fitting(c *rest.Call, m *manifest.App) error {
 }
 
 // skeleton finds the app of that name in the space, or makes it.
-func skeleton(ctx context.Context, tx bun.Tx, s *access.Space, m manifest.App) (a *app.App, isNew bool, err error) {
+func (f *Flow) skeleton(ctx context.Context, tx bun.Tx, s *access.Space, m manifest.App) (a *app.App, isNew bool, err error) {
 	a = new(app.App)
 	err = tx.NewSelect().Model(a).Where("space_guid = ? AND name_key = ?", s.GUID, access.Fold(m.Name)).Scan(ctx)
 	if err == nil || !errors.Is(err, sql.ErrNoRows) {
 		return a, false, err
 	}
-	a = &app.App{Name: m.Name, SpaceGUID: s.GUID, Lifecycle: app.Buildpack, Stack: "cflinuxfs4"}
-	return a, true, app.Insert(ctx, tx, a, map[string]any{"request": map[string]any{"name": m.Name}})
+	a = &app.App{Name: m.Name, SpaceGUID: s.GUID, Lifecycle: app.Buildpack, Stack: admin.DefaultStack}
+	return a, true, app.Insert(ctx, f.DB, tx, a, map[string]any{"request": map[string]any{"name": m.Name}})
 }
 
 // named says of which app an error speaks.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/uptrace/bun"
 
@@ -115,7 +114,15 @@ func (f *Flow) keepDroplet(ctx context.Context, tx bun.Tx, b *build.Build, t cf.
 	if err != nil {
 		return nil, err
 	}
-	return d, recordBuild(ctx, tx, "audit.app.build.staged", b, map[string]any{"droplet_guid": d.GUID, "buildpacks": packs})
+	err = recordBuild(ctx, tx, "audit.app.build.staged", b, map[string]any{"droplet_guid": d.GUID, "buildpacks": packs})
+	if err != nil {
+		return nil, err
+	}
+	a, err := app.ByGUID(ctx, tx, b.AppGUID)
+	if err != nil {
+		return nil, err
+	}
+	return d, build.Expire(ctx, tx, a.GUID, a.Droplet)
 }
 
 // recordBuild writes an event of who asked for the build.
@@ -177,6 +184,3 @@ func recordCrash(ctx context.Context, tx bun.Tx, p *app.Process, c cf.Crash) err
 	}
 	return event.Record(event.By(ctx, event.Actor{GUID: p.AppGUID, Type: "app", Name: t.Name}), tx, "app.crash", t, data())
 }
-
-// late is when a build that is STAGING was forgotten by everybody.
-const late = recipe.Timeout + 2*time.Minute

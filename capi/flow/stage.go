@@ -2,6 +2,7 @@ package flow
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"ingot/capi/build"
 	"ingot/capi/flow/recipe"
 	"ingot/cf"
+	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
 	"ingot/rest/row"
@@ -63,8 +65,10 @@ func (t *buildBody) Take(b *rest.Body) {
 	const rate = "staging_log_rate_limit_bytes_per_second"
 	app.Number(b, rate, b.Raw(rate), &t.rate, -1)
 	b.Nested("package", func(in *rest.Body) { in.String("guid", &t.pack) })
-	if !t.pack.Given() || t.pack.V == "" {
+	if t.pack.V == "" {
 		b.Wrong("package_guid", "can't be blank")
+		b.Wrong("package_guid", "must be a string")
+		b.Wrong("package_guid", "must be between 1 and 200 characters")
 	}
 }
 
@@ -142,7 +146,11 @@ func (f *Flow) beginBuild(ctx context.Context, tx bun.Tx, b *build.Build) error 
 		return err
 	}
 	p := new(build.Package)
-	if err := tx.NewSelect().Model(p).Where("guid = ?", b.PackageGUID).Scan(ctx); err != nil {
+	err := tx.NewSelect().Model(p).Where("guid = ?", b.PackageGUID).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) { // it was deleted since
+		return rest.Unprocessable("Unable to use package. Ensure that the package exists and you have access to it.")
+	}
+	if err != nil {
 		return err
 	}
 	if p.State != build.Ready {
@@ -198,7 +206,11 @@ func (f *Flow) runBuild(ctx context.Context, b *build.Build) error {
 		return err
 	}
 	p := new(build.Package)
-	if err := f.DB.Read().NewSelect().Model(p).Where("guid = ?", b.PackageGUID).Scan(ctx); err != nil {
+	err = f.DB.Read().NewSelect().Model(p).Where("guid = ?", b.PackageGUID).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return rest.NotFound("package")
+	}
+	if err != nil {
 		return fmt.Errorf("package of build %s: %w", b.GUID, err)
 	}
 	packs, err := f.packs(ctx, b)

@@ -2,14 +2,13 @@
 // quotas.
 //
 // It promises that deleting an organization or a space deletes everything in it, as a job that goes on after a crash:
-// the families that keep something in spaces say how, in Cascade. It will not decide who sees what: that is
+// the families that keep something in spaces say how (SpaceContents, OrgContents). It will not decide who sees what: that is
 // rest/access, which owns the rows.
 package org
 
 import (
 	"context"
 	"embed"
-	"io/fs"
 
 	"github.com/uptrace/bun"
 
@@ -36,11 +35,7 @@ type Family struct {
 
 // Migrate brings the family's tables up to date and makes the default quota.
 func (f *Family) Migrate(ctx context.Context) error {
-	sub, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	if err := f.DB.Migrate(ctx, sub, "capi_org_schema"); err != nil {
+	if err := f.DB.Migrate(ctx, migrations, "capi_org_schema"); err != nil {
 		return err
 	}
 	return f.ensureQuota(ctx)

@@ -3,6 +3,7 @@ package route
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -154,8 +155,15 @@ func (f *Family) create(c *rest.Call) (*Route, error) {
 
 // Insert makes a route and its event, or says in CF's words why it cannot be. The caller may write the space.
 func (f *Family) Insert(ctx context.Context, tx bun.Tx, r *Route, data map[string]any) error {
+	if err := access.HoldSpace(ctx, f.DB, tx, r.SpaceGUID); err != nil {
+		return err
+	}
 	d := new(Domain)
-	if err := tx.NewSelect().Model(d).Where("guid = ?", r.DomainGUID).Scan(ctx); err != nil {
+	err := tx.NewSelect().Model(d).Where("guid = ?", r.DomainGUID).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) { // it was deleted since
+		return rest.Unprocessable("Invalid domain. Ensure that the domain exists and you have access to it.")
+	}
+	if err != nil {
 		return err
 	}
 	r.HostKey, r.DomainName = access.Fold(r.Host), d.Name

@@ -70,7 +70,7 @@ func showDestinations(c *rest.Call, r *Route) error {
 	q := c.DB().NewSelect().Model(&ds).Where("route_guid = ?", r.GUID).OrderExpr("guid")
 	for param, column := range map[string]string{"guids": "guid", "app_guids": "app_guid"} {
 		if v := c.R.URL.Query().Get(param); v != "" {
-			q = q.Where("? IN (?)", bun.Ident(column), bun.In(strings.Split(v, ",")))
+			q = q.Where("? IN (?)", bun.Ident(column), bun.List(strings.Split(v, ",")))
 		}
 	}
 	if err := q.Scan(c.Ctx()); err != nil {

@@ -138,10 +138,15 @@ func (f *Family) createDomain(c *rest.Call) (*Domain, error) {
 		return nil, err
 	}
 	err := c.Write(func(ctx context.Context, tx bun.Tx) error {
-		if other, err := overlap(ctx, tx, d); err != nil {
+		if !d.Shared() {
+			if err := access.HoldOrg(ctx, f.DB, tx, d.OrgGUID); err != nil {
+				return err
+			}
+		}
+		if name, other, err := overlap(ctx, tx, d); err != nil {
 			return err
 		} else if other != "" {
-			return rest.Unprocessable(`The domain name "%s" cannot be created because "%s" is already reserved by %s`, d.Name, d.Name, other)
+			return rest.Unprocessable(`The domain name "%s" cannot be created because "%s" is already reserved by %s`, d.Name, name, other)
 		}
 		return row.Insert(ctx, tx, d)
 	})
@@ -171,22 +176,22 @@ func (f *Family) mayCreateDomain(c *rest.Call, d *Domain) error {
 	return nil
 }
 
-// overlap names what has the domain's name, or a name above it, already: a route, or another organization's domain.
-func overlap(ctx context.Context, tx bun.Tx, d *Domain) (string, error) {
-	for name := d.Name; strings.Contains(name, "."); _, name, _ = strings.Cut(name, ".") {
+// overlap finds what has the domain's name, or a name above it, already: a route, or another organization's domain.
+func overlap(ctx context.Context, tx bun.Tx, d *Domain) (name, what string, err error) {
+	for name = d.Name; strings.Contains(name, "."); _, name, _ = strings.Cut(name, ".") {
 		host, parent, _ := strings.Cut(name, ".")
 		if ok, err := tx.NewSelect().Model((*Route)(nil)).Where("host_key = ? AND domain_name = ?", host, parent).Exists(ctx); err != nil || ok {
-			return "a route", err
+			return name, "a route", err
 		}
 		if name == d.Name {
 			continue // the unique index tells
 		}
 		other := tx.NewSelect().Model((*Domain)(nil)).Where("name = ? AND org_guid <> '' AND org_guid <> ?", name, d.OrgGUID)
 		if ok, err := other.Exists(ctx); err != nil || ok {
-			return "another domain", err
+			return name, "another domain", err
 		}
 	}
-	return "", nil
+	return "", "", nil
 }
 
 // removeDomain is the job domain.delete: its routes, then the domain.

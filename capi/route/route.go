@@ -8,7 +8,6 @@ package route
 import (
 	"context"
 	"embed"
-	"io/fs"
 	"maps"
 	"slices"
 
@@ -28,11 +27,7 @@ var migrations embed.FS
 
 // Migrate brings the family's tables up to date.
 func Migrate(ctx context.Context, db *sql.DB) error {
-	sub, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	return db.Migrate(ctx, sub, "capi_route_schema")
+	return db.Migrate(ctx, migrations, "capi_route_schema")
 }
 
 // Family holds the nouns. Set its fields, then take its Nouns, Routes and Jobs.
@@ -95,7 +90,7 @@ func fillRoutes(c *rest.Call, rs []*Route) error {
 		r.to, byGUID[r.GUID] = nil, r
 	}
 	var ds []*Destination
-	err := c.DB().NewSelect().Model(&ds).Where("route_guid IN (?)", bun.In(slices.Collect(maps.Keys(byGUID)))).OrderExpr("guid").Scan(c.Ctx())
+	err := c.DB().NewSelect().Model(&ds).Where("route_guid IN (?)", bun.List(slices.Collect(maps.Keys(byGUID)))).OrderExpr("guid").Scan(c.Ctx())
 	for _, d := range ds {
 		r := byGUID[d.RouteGUID]
 		r.to = append(r.to, d)
@@ -238,7 +233,7 @@ func OfApp(ctx context.Context, db bun.IDB, app string) ([]Mapped, error) {
 		guids[i] = d.RouteGUID
 	}
 	var rs []*Route
-	if err := db.NewSelect().Model(&rs).Where("guid IN (?)", bun.In(guids)).Scan(ctx); err != nil {
+	if err := db.NewSelect().Model(&rs).Where("guid IN (?)", bun.List(guids)).Scan(ctx); err != nil {
 		return nil, err
 	}
 	internal := map[string]bool{}

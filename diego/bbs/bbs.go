@@ -28,7 +28,7 @@ import (
 
 // What Diego waits for (ecosystem.md §5.1; systems.md §11.0).
 const (
-	cellLost    = 15 * time.Second       // without a sign of life
+	cellLost    = 10 * time.Second       // without a sign of life; with what follows, its instances are elsewhere within 15 s
 	bootGrace   = time.Minute            // for cells that start together with the brain
 	kickAfter   = 30 * time.Second       // a placement that its cell never claimed
 	rejectAfter = time.Minute            // a task that finds no room
@@ -57,6 +57,7 @@ type BBS struct {
 	crashes *chore.List
 	tasks   *chore.List
 	work    chan struct{} // wakes the loop
+	calls   chan struct{} // bounds the calls that start work on cells
 	booted  time.Time
 	cancel  context.CancelFunc
 	running sync.WaitGroup
@@ -79,7 +80,7 @@ func (b *BBS) Start(ctx context.Context) error {
 	}
 	b.booted = time.Now()
 	b.seen, b.waiting = map[cf.CellID]time.Time{}, map[cf.InstanceID]chan struct{}{}
-	b.work = make(chan struct{}, 1)
+	b.work, b.calls = make(chan struct{}, 1), make(chan struct{}, startsAtOnce)
 	b.stops, b.crashes, b.tasks = chore.New(b.listStops), chore.New(b.listCrashes), chore.New(b.listDone)
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	b.cancel = cancel

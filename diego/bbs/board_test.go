@@ -170,11 +170,11 @@ func TestLostCell(t *testing.T) {
 		delete(w.present, "cell-1")
 		w.present["cell-2"] = true
 		w.mu.Unlock()
-		time.Sleep(10 * time.Second)
+		time.Sleep(7 * time.Second)
 		if b := w.all()[0]; b.Instance != a.Instance {
 			t.Errorf("given up too early: %+v", b)
 		}
-		time.Sleep(8 * time.Second)
+		time.Sleep(6 * time.Second) // which leaves two seconds for the start: the promise is 15 s
 		for i, b := range w.all() {
 			if b.Cell != "cell-2" || b.Crashes != 0 {
 				t.Errorf("instance %d: %+v", i, b)
@@ -188,6 +188,38 @@ func TestLostCell(t *testing.T) {
 		}
 		if err := w.Started(ctx, a); !cf.IsKind(err, cf.KindConflict) {
 			t.Errorf("the lost cell reports: %v", err)
+		}
+	})
+}
+
+// A cell that hangs when it is asked to start something must not hide that another one is gone.
+func TestLostCellBesideOneThatHangs(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.must(w.Desire(ctx, web(1)))
+		a := w.up(0)
+		time.Sleep(2 * bootGrace)
+		start := get(&w.cells.mu, &w.cells.startLRP)
+		set(&w.cells.mu, &w.cells.startLRP, func(ctx context.Context, c cf.CellID, d cf.DesiredLRP, a cf.ActualLRP) error {
+			if d.ID != "proc-1" {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return start(ctx, c, d, a)
+		})
+		w.mu.Lock()
+		delete(w.present, "cell-1")
+		w.present["cell-2"] = true
+		w.mu.Unlock()
+		time.Sleep(8 * time.Second)
+		other := web(1)
+		other.ID, other.AppID = "other-1", "other"
+		w.must(w.Desire(ctx, other))
+		time.Sleep(5 * time.Second)
+		if b := w.all()[0]; b.Cell != "cell-2" || b.Instance == a.Instance {
+			t.Errorf("still %+v", b)
+		}
+		if len(w.on()) != 2 { // the lost one's too
+			t.Errorf("started %+v", w.on())
 		}
 	})
 }

@@ -50,6 +50,7 @@ func (b *BBS) watchCells(ctx context.Context) error {
 func (b *BBS) lose(ctx context.Context, cell cf.CellID) error {
 	var lrps []cf.ActualLRP
 	var tasks []store.Task
+	var stops []store.Stop
 	err := b.write(ctx, func(ctx context.Context, t *store.Txn) (err error) {
 		lrps, err = store.Instances(ctx, t.Tx, store.OnCell(cell))
 		if err != nil {
@@ -76,10 +77,17 @@ func (b *BBS) lose(ctx context.Context, cell cf.CellID) error {
 				return err
 			}
 		}
+		stops = nil
+		if err := t.NewSelect().Model(&stops).Where("cell = ?", cell).Scan(ctx); err != nil {
+			return err
+		}
 		_, err = t.NewDelete().Model((*store.Stop)(nil)).Where("cell = ?", cell).Exec(ctx)
 		return err
 	})
 	if err == nil {
+		for _, s := range stops {
+			b.forget(cf.InstanceID(s.ID))
+		}
 		slog.Warn("bbs: cell is lost, its work goes elsewhere", "cell", cell, "instances", len(lrps), "tasks", len(tasks))
 	}
 	return err

@@ -153,7 +153,7 @@ func (b *BBS) Desired(ctx context.Context, app cf.AppID) ([]cf.DesiredLRP, error
 func (b *BBS) Instances(ctx context.Context, apps ...cf.AppID) ([]cf.ActualLRP, error) {
 	var out []cf.ActualLRP
 	for some := range slices.Chunk(apps, 500) {
-		found, err := store.Instances(ctx, b.DB.Read(), func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("app IN (?)", bun.In(some)) })
+		found, err := store.Instances(ctx, b.DB.Read(), func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("app IN (?)", bun.List(some)) })
 		if err != nil {
 			return nil, err
 		}

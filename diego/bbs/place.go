@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -67,9 +65,7 @@ func (b *BBS) cells(ctx context.Context) ([]cf.CellState, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list cells: %w", err)
 	}
-	return slices.DeleteFunc(cells, func(c cf.CellState) bool {
-		return !c.Seen.IsZero() && time.Since(c.Seen) > cellLost
-	}), nil
+	return cells, nil
 }
 
 // waitingWork lists what waits for a cell; what failed longest ago comes first.
@@ -180,30 +176,31 @@ func assignTask(ctx context.Context, t *store.Txn, p cf.Placement) (*start, erro
 	return &start{cell: p.Cell, task: &r.Body.V}, t.SaveTask(ctx, *r)
 }
 
-// startAll tells the cells.
+// startAll tells the cells. It does not wait for them: a cell that hangs must not keep the loop from seeing that another
+// one is lost.
 func (b *BBS) startAll(ctx context.Context, starts []start) {
-	slots := make(chan struct{}, startsAtOnce)
-	errs := make([]error, len(starts))
-	var all sync.WaitGroup
-	for i, s := range starts {
-		slots <- struct{}{}
-		all.Go(func() {
-			defer func() { <-slots }()
-			call, cancel := context.WithTimeout(ctx, cellTimeout)
-			defer cancel()
-			if s.task != nil {
-				errs[i] = b.Cells.StartTask(call, s.cell, *s.task)
-			} else {
-				errs[i] = b.Cells.StartLRP(call, s.cell, s.desired, s.actual)
+	for _, s := range starts {
+		b.running.Go(func() {
+			select {
+			case b.calls <- struct{}{}:
+				defer func() { <-b.calls }()
+			case <-ctx.Done():
+				return
+			}
+			if err := b.tell(ctx, s); err != nil {
+				b.refused(ctx, s, err)
 			}
 		})
 	}
-	all.Wait()
-	for i, err := range errs {
-		if err != nil {
-			b.refused(ctx, starts[i], err)
-		}
+}
+
+func (b *BBS) tell(ctx context.Context, s start) error {
+	call, cancel := context.WithTimeout(ctx, cellTimeout)
+	defer cancel()
+	if s.task != nil {
+		return b.Cells.StartTask(call, s.cell, *s.task)
 	}
+	return b.Cells.StartLRP(call, s.cell, s.desired, s.actual)
 }
 
 // refused takes back a placement. A cell without room has not taken the work; after any other error it may have, so

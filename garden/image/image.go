@@ -7,13 +7,9 @@
 package image
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -27,10 +23,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
-	"github.com/containerd/containerd/v2/pkg/archive"
 	"github.com/containerd/errdefs"
-	"github.com/klauspost/compress/gzip"
-	"golang.org/x/sys/unix"
 
 	"ingot/cf"
 )
@@ -121,9 +114,9 @@ func (s *Store) Import(ctx context.Context, name, tarPath string) error {
 	if err != nil {
 		return err
 	}
-	source := fmt.Sprintf("%s %d %d", abs, st.Size(), st.ModTime().UnixNano())
+	stamp := fmt.Sprintf("%s %d %d", abs, st.Size(), st.ModTime().UnixNano())
 	if ref, ok := s.named(name); ok {
-		if i, err := s.Snapshots.Stat(ctx, ref); err == nil && i.Labels[labelSource] == source {
+		if i, err := s.Snapshots.Stat(ctx, ref); err == nil && i.Labels[labelSource] == stamp {
 			return nil
 		}
 	}
@@ -136,10 +129,10 @@ func (s *Store) Import(ctx context.Context, name, tarPath string) error {
 	}
 	digest := hex.EncodeToString(h.Sum(nil))
 	ref := "image-" + digest
-	if err := s.unpack(ctx, ref, digest, f, stack); err != nil {
+	if err := s.unpack(ctx, ref, source{digest: digest, r: f, filter: stack}); err != nil {
 		return fmt.Errorf("import image %s: %w", name, err)
 	}
-	_, err = s.Snapshots.Update(ctx, snapshots.Info{Name: ref, Labels: map[string]string{labelName: name, labelSource: source}},
+	_, err = s.Snapshots.Update(ctx, snapshots.Info{Name: ref, Labels: map[string]string{labelName: name, labelSource: stamp}},
 		"labels."+labelName, "labels."+labelSource)
 	if err != nil {
 		return fmt.Errorf("name image %s: %w", name, err)
@@ -157,11 +150,14 @@ func (s *Store) named(name string) (string, bool) {
 	return ref, ok
 }
 
-// Has tells whether the layer is there.
+// Has tells whether the layer is there; asking counts as use, for a container is likely to follow.
 func (s *Store) Has(l cf.Layer) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, ok := s.known[layerRef(l)]
+	it, ok := s.known[layerRef(l)]
+	if ok {
+		it.used = time.Now()
+	}
 	return ok
 }
 
@@ -172,7 +168,7 @@ func (s *Store) Add(ctx context.Context, l cf.Layer, r io.Reader) error {
 		return cf.Errorf(cf.KindInvalid, "", "not a layer: digest %q under %q", l.Digest, l.Prefix)
 	}
 	p := &placer{prefix: prefix, links: map[string]bool{}}
-	if err := s.unpack(ctx, layerRef(l), l.Digest, r, p.place, prefix); err != nil {
+	if err := s.unpack(ctx, layerRef(l), source{digest: l.Digest, r: r, filter: p.place, owned: prefix}); err != nil {
 		return fmt.Errorf("add layer %s: %w", l.Digest, err)
 	}
 	return nil
@@ -284,117 +280,3 @@ func (s *Store) DropUnused(ctx context.Context, used map[string]bool, budget int
 	}
 	return nil
 }
-
-// unpack makes the snapshot ref of the archive r, unless it is there. Of several that come at once, one works.
-func (s *Store) unpack(ctx context.Context, ref, digest string, r io.Reader, filter archive.Filter, owned ...string) error {
-	for {
-		s.mu.Lock()
-		if _, ok := s.known[ref]; ok {
-			s.mu.Unlock()
-			return nil
-		}
-		other, ok := s.busy[ref]
-		if !ok {
-			break
-		}
-		s.mu.Unlock()
-		select {
-		case <-other:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	done := make(chan int)
-	s.busy[ref] = done
-	s.mu.Unlock()
-	size, err := s.commit(ctx, ref, digest, r, filter, owned)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.busy, ref)
-	close(done)
-	if err == nil {
-		s.known[ref] = &item{size: size, used: time.Now()}
-	}
-	return err
-}
-
-func (s *Store) commit(ctx context.Context, ref, digest string, r io.Reader, filter archive.Filter, owned []string) (size int64, err error) {
-	key := "unpack-" + random()
-	m, err := s.Snapshots.Prepare(ctx, key, "", snapshots.WithLabels(map[string]string{labelRoot: "1"}))
-	if err != nil {
-		return 0, err
-	}
-	defer func() {
-		if err != nil {
-			ctx := context.WithoutCancel(ctx)
-			if e := errors.Join(s.Snapshots.Remove(ctx, key), s.Collect(ctx)); e != nil {
-				s.Log.Warn("half a snapshot stays until the next start", "snapshot", key, "error", e)
-			}
-		}
-	}()
-	if len(m) != 1 || m[0].Type != "bind" {
-		return 0, errors.New("a snapshot without parent is not one folder")
-	}
-	for _, o := range owned {
-		if err := own(m[0].Source, o); err != nil {
-			return 0, err
-		}
-	}
-	if size, err = s.write(ctx, m[0].Source, digest, r, filter); err != nil {
-		return 0, err
-	}
-	labels := map[string]string{labelRoot: "1", labelSize: strconv.FormatInt(size, 10)}
-	if err = s.Snapshots.Commit(ctx, ref, key, snapshots.WithLabels(labels)); err != nil {
-		return 0, fmt.Errorf("commit: %w", err)
-	}
-	return size, nil
-}
-
-// own makes the folder that a layer is placed under, with the owner that the image gives it too.
-func own(root, folder string) error {
-	dir := filepath.Join(root, folder)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	return os.Chown(dir, VCAP, VCAP)
-}
-
-// write unpacks r into dir, checks its digest and brings all to the disk: a snapshot that is committed stays for good.
-func (s *Store) write(ctx context.Context, dir, digest string, r io.Reader, filter archive.Filter) (int64, error) {
-	h := sha256.New()
-	raw := bufio.NewReaderSize(io.TeeReader(r, h), 1<<16)
-	var plain io.Reader = raw
-	if magic, _ := raw.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
-		z, err := gzip.NewReader(raw)
-		if err != nil {
-			return 0, cf.Wrap(cf.KindUnprocessable, "", "the archive is damaged", err)
-		}
-		plain = z
-	}
-	limit := s.MaxBytes
-	if limit == 0 {
-		limit = 16 << 30
-	}
-	size, err := archive.Apply(ctx, dir, &bounded{r: plain, left: limit}, archive.WithFilter(filter), archive.WithConvertWhiteout(asFile))
-	var refused *cf.Error
-	switch {
-	case err != nil && !errors.As(err, &refused) && ctx.Err() == nil && damaged(err):
-		return 0, cf.Wrap(cf.KindUnprocessable, "", "the archive is damaged", err)
-	case err != nil:
-		return 0, err
-	}
-	if _, err := io.Copy(io.Discard, raw); err != nil {
-		return 0, err
-	}
-	if got := hex.EncodeToString(h.Sum(nil)); got != digest {
-		return 0, cf.Errorf(cf.KindUnprocessable, "", "the archive has digest %s, not %s", got, digest)
-	}
-	f, err := os.Open(dir)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close() //nolint:errcheck // only read
-	return size, unix.Syncfs(int(f.Fd()))
-}
-
-func random() string { return hex.EncodeToString([]byte(rand.Text())[:8]) }

@@ -13,6 +13,7 @@ import (
 
 	"ingot/cf"
 	"ingot/garden/linux/network"
+	"ingot/garden/linux/output"
 )
 
 // record is what containerd keeps of a container for us, written in one transaction with the container itself.
@@ -53,7 +54,7 @@ func (r record) endpoint() network.Endpoint {
 type container struct {
 	record
 	task client.Task // nil: its program ended before this process began
-	out  *output
+	out  *output.Output
 	done chan struct{} // closed when its program has ended
 	exit cf.Exit       // valid once done is closed
 
@@ -64,7 +65,7 @@ type container struct {
 }
 
 func newContainer(r record) *container {
-	return &container{record: r, out: newOutput(), done: make(chan struct{})}
+	return &container{record: r, out: output.New(), done: make(chan struct{})}
 }
 
 func (c *container) ended() bool {
@@ -92,6 +93,6 @@ func (e *Engine) watch(c *container, end <-chan client.ExitStatus) {
 			e.Log.Warn("container lost its shim", "handle", c.Spec.Handle, "error", err)
 		}
 	}
-	c.exit = cf.Exit{Code: int(code), OOM: e.cgroups.oom(c.Spec.Handle), At: at}
-	c.out.drain(5 * time.Second)
+	c.exit = cf.Exit{Code: int(code), OOM: e.host.Cgroups.OOM(c.Spec.Handle), At: at}
+	c.out.Drain(5 * time.Second)
 }

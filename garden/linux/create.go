@@ -12,31 +12,30 @@ import (
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/core/mount"
-	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/typeurl/v2"
-	"golang.org/x/sys/unix"
 
 	"ingot/cf"
 	"ingot/garden/image"
 	"ingot/garden/linux/disk"
 	"ingot/garden/linux/network"
+	"ingot/garden/linux/spec"
 )
 
 // Reserve leases address and host ports; they are kept in memory until Create, so a restart gives them back.
 func (e *Engine) Reserve(_ context.Context, handle string, ports []int) (cf.ContainerInfo, error) {
-	if !handleForm.MatchString(handle) {
-		return cf.ContainerInfo{}, invalid("handle %q", handle)
-	}
-	if err := checkPorts(ports); err != nil {
+	if err := errors.Join(spec.CheckHandle(handle), spec.CheckPorts(ports)); err != nil {
 		return cf.ContainerInfo{}, err
 	}
 	l, err := e.leases.Take(handle, ports)
-	return cf.ContainerInfo{Spec: cf.ContainerSpec{Handle: handle, Ports: ports}, Address: l.Address.String(), Ports: l.Ports}, err
+	if err != nil {
+		return cf.ContainerInfo{}, err
+	}
+	return cf.ContainerInfo{Spec: cf.ContainerSpec{Handle: handle, Ports: ports}, Address: l.Address.String(), Ports: l.Ports}, nil
 }
 
 // Create makes the container; after an error nothing of it is left but what Reserve gave.
 func (e *Engine) Create(ctx context.Context, s cf.ContainerSpec) (cf.ContainerInfo, error) {
-	if err := errors.Join(check(&s), checkPorts(s.Ports)); err != nil {
+	if err := spec.Check(&s); err != nil {
 		return cf.ContainerInfo{}, err
 	}
 	_, reserved := e.leases.Held(s.Handle)
@@ -45,25 +44,32 @@ func (e *Engine) Create(ctx context.Context, s cf.ContainerSpec) (cf.ContainerIn
 		return cf.ContainerInfo{}, err
 	}
 	c := newContainer(record{Spec: s, Lease: lease})
-	if err := e.enter(c); err != nil {
-		return cf.ContainerInfo{}, err
+	if err = e.enter(c); err == nil {
+		err = e.complete(ctx, c)
 	}
-	if err := e.make(ctx, c); err != nil {
-		err = fmt.Errorf("create container %s: %w", s.Handle, err)
-		if e := e.purge(s.Handle, c); e != nil {
-			err = errors.Join(err, fmt.Errorf("clean up: %w", e))
-		}
-		e.leave(s.Handle)
-		if !reserved {
+	if err != nil {
+		if !reserved { // nor held by a container of that handle
 			e.leases.Give(s.Handle)
 		}
-		return cf.ContainerInfo{}, err
+		return cf.ContainerInfo{}, fmt.Errorf("create container %s: %w", s.Handle, err)
+	}
+	return c.info(), nil
+}
+
+// complete makes a container that is in the books, or takes it out again.
+func (e *Engine) complete(ctx context.Context, c *container) error {
+	if err := e.make(ctx, c); err != nil {
+		if e := e.purge(c.Spec.Handle, c); e != nil {
+			err = errors.Join(err, fmt.Errorf("clean up: %w", e))
+		}
+		e.leave(c.Spec.Handle)
+		return err
 	}
 	e.mu.Lock()
 	c.made = true
 	e.mu.Unlock()
 	c.mu.Unlock()
-	return c.info(), nil
+	return nil
 }
 
 // enter puts a container into the books, locked, so that a second Create finds it and a Delete waits; and it sees to it
@@ -119,7 +125,7 @@ func (e *Engine) make(ctx context.Context, c *container) error {
 		return err
 	}
 	c.Lowers = refs
-	base := e.userBase(c.Lease.Slot)
+	base := e.host.UserBase(c.Lease.Slot)
 	up, err := e.disks.Make(c.Spec.Handle, c.Spec.Limits.DiskMB, base)
 	if err != nil {
 		return err
@@ -160,15 +166,15 @@ func (e *Engine) names(upper string, r record, base uint32) error {
 
 // keep writes the container into containerd's database: from here on a restart knows of it.
 func (e *Engine) keep(c *container) error {
-	spec, err := e.spec(c.Spec, c.Lease.Slot)
+	oci, err := e.host.Container(c.Spec, c.Lease.Slot)
 	if err != nil {
 		return err
 	}
-	packed, err := typeurl.MarshalAny(spec)
+	packed, err := typeurl.MarshalAny(oci)
 	if err != nil {
 		return err
 	}
-	user := e.userBase(c.Lease.Slot)
+	user := e.host.UserBase(c.Lease.Slot)
 	if c.Spec.Program.User != "root" {
 		user += image.VCAP
 	}
@@ -193,37 +199,15 @@ func (e *Engine) newTask(ctx context.Context, c *container, lowers []string, up 
 	if err != nil {
 		return err
 	}
-	ids := fmt.Sprintf("0:%d:%d", e.userBase(c.Lease.Slot), perSlot)
+	ids := fmt.Sprintf("0:%d:%d", e.host.UserBase(c.Lease.Slot), spec.PerSlot)
 	root := []mount.Mount{{Type: "overlay", Source: "overlay", Options: []string{
 		"lowerdir=" + strings.Join(lowers, ":"), "upperdir=" + up.Upper, "workdir=" + up.Work, "index=off", "uidmap=" + ids, "gidmap=" + ids}}}
-	c.task, err = ct.NewTask(e.daemon.Context(ctx), e.pipesFor(c), client.WithRootFS(root))
+	c.task, err = ct.NewTask(e.daemon.Context(ctx), c.out.Create(e.pipes(c.Spec.Handle)), client.WithRootFS(root))
 	if err != nil {
 		return fmt.Errorf("new task: %w", err)
 	}
-	widen(c.out.pipes.Config())
+	c.out.Widen()
 	return e.follow(c)
-}
-
-func (e *Engine) pipesFor(c *container) cio.Creator {
-	make := cio.NewCreator(c.out.streams(), cio.WithFIFODir(e.pipes(c.Spec.Handle)))
-	return func(id string) (cio.IO, error) {
-		p, err := make(id)
-		if err == nil {
-			c.out.opened(p)
-		}
-		return p, err
-	}
-}
-
-// widen lets pipes hold more than the usual 64 kB while nobody reads; where the kernel refuses, that stays. The shim has
-// them open by now: before that, our closing of a pipe would look like the end of the output.
-func widen(c cio.Config) {
-	for _, path := range []string{c.Stdout, c.Stderr} {
-		if f, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0); err == nil {
-			_, _ = unix.FcntlInt(f.Fd(), unix.F_SETPIPE_SZ, 1<<20)
-			_ = f.Close() // only opened for its size
-		}
-	}
 }
 
 // follow begins to wait for the end of the task.

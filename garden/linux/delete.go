@@ -48,10 +48,10 @@ func (e *Engine) purge(handle string, c *container) error {
 	defer cancel()
 	errs := []error{e.purgeTask(ctx, handle, c)}
 	if c != nil {
-		c.out.close()
+		c.out.Close()
 		errs = append(errs, e.net.Disconnect(c.Lease.Slot))
 	}
-	errs = append(errs, e.purgeBundle(handle), e.disks.Remove(handle), e.cgroups.remove(handle),
+	errs = append(errs, e.purgeBundle(handle), e.disks.Remove(handle), e.host.Cgroups.Remove(handle),
 		os.RemoveAll(e.pipes(handle)), remove(e.exitFile(handle)))
 	if err := errors.Join(errs...); err != nil {
 		return err
@@ -85,7 +85,7 @@ func (e *Engine) purgeTask(ctx context.Context, handle string, c *container) err
 		if err := task.Kill(ctx, unix.SIGKILL, client.WithKillAll); err != nil && !errdefs.IsNotFound(err) && !errdefs.IsFailedPrecondition(err) {
 			return fmt.Errorf("kill: %w", err)
 		}
-		c.out.to(nil, nil) // of one that was never started
+		c.out.To(nil, nil) // of one that was never started
 		select {
 		case <-c.done:
 		case <-ctx.Done():

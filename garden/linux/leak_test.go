@@ -21,6 +21,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"ingot/cf"
+	"ingot/garden/linux/cgroup"
 )
 
 // leaks says what of a data folder's containers is left on the machine, "" if nothing.
@@ -50,7 +51,7 @@ func leaks(t *testing.T, data string) string {
 			out = append(out, "process "+x+" "+at)
 		}
 	}
-	for _, g := range openCgroups("ingot-" + id).handles() {
+	for _, g := range cgroup.Open("ingot-" + id).Handles() {
 		out = append(out, "cgroup "+g)
 	}
 	for _, pattern := range []string{run + "/s/*", run + "/io/*", run + "/t/*", run + "/m/*", run + "/runc/*/*", run + "/state/*/*/*",
@@ -267,7 +268,7 @@ func (p *worker) handles() []string {
 
 // leakSpec is the container of a number; some end while nobody looks.
 func leakSpec(n int) cf.ContainerSpec {
-	s := spec("leak-"+strconv.Itoa(n), "lines", "5")
+	s := tiny("leak-"+strconv.Itoa(n), "lines", "5")
 	s.Limits = cf.Limits{MemoryMB: 32, DiskMB: 32, Pids: 64}
 	s.Ports = []int{8080}
 	s.Egress = []cf.EgressRule{{Protocol: "tcp", Destinations: []string{"192.0.2.0/24"}, Ports: strconv.Itoa(1000 + n%3)}}
@@ -388,23 +389,57 @@ func awaitNoLeak(t *testing.T, data string) {
 func TestEngineKilledWhileCreatingLeavesNothing(t *testing.T) {
 	world(t, "an engine that is killed while it makes containers")
 	data := filepath.Join(worldFolder, "mid")
-	for try := range 12 {
-		p := startProcess(t, data)
-		for n := 3; n < 11; n++ {
-			p.begin(order{Verb: "create", Spec: leakSpec(n)})
+	var all []string
+	specs := map[string]cf.ContainerSpec{}
+	for n := 3; n < 11; n++ {
+		s := leakSpec(n)
+		all, specs[s.Handle] = append(all, s.Handle), s
+	}
+	p := startProcess(t, data)
+	begin := time.Now()
+	p.each(8, all, func(h string) order { return order{Verb: "create", Spec: specs[h]} })
+	whole := time.Since(begin)
+	p.each(8, all, func(h string) order { return order{Verb: "delete", Handle: h} })
+	const tries = 12
+	for try := range tries {
+		for _, h := range all {
+			p.begin(order{Verb: "create", Spec: specs[h]})
 		}
-		time.Sleep(time.Duration(5+try*25) * time.Millisecond) // where it is killed shall differ
+		time.Sleep(whole * time.Duration(try+1) / tries) // each try shall be killed at another moment
 		p.kill()
 		p = startProcess(t, data)
 		kept := p.handles()
-		t.Logf("try %d: %d containers outlived", try, len(kept))
+		t.Logf("killed after %d of %d parts of %s: %d containers outlived", try+1, tries, whole, len(kept))
 		p.each(8, kept, func(h string) order { return order{Verb: "delete", Handle: h} })
 		awaitNoLeak(t, data)
-		if try == 11 {
-			p.do(order{Verb: "uninstall"})
-			uninstalled(t, data)
+	}
+	p.do(order{Verb: "uninstall"})
+	uninstalled(t, data)
+}
+
+// Not even a broken database keeps what is outside the data folder from being removed.
+func TestUninstallOfABrokenFolder(t *testing.T) {
+	world(t, "an engine that is killed")
+	data := filepath.Join(worldFolder, "broken")
+	p := startProcess(t, data)
+	p.each(4, []string{"leak-0", "leak-3", "leak-4", "leak-5"}, func(h string) order {
+		n, _ := strconv.Atoi(strings.TrimPrefix(h, "leak-"))
+		return order{Verb: "create", Spec: leakSpec(n)}
+	})
+	p.kill()
+	if err := os.WriteFile(filepath.Join(data, "containerd/io.containerd.metadata.v1.bolt/meta.db"), []byte("broken"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e := testEngine(data, netip.MustParsePrefix("10.253.0.0/16"))
+	for range 2 {
+		if err := e.Uninstall(ctx); err != nil {
+			t.Fatal(err)
 		}
-		p.kill()
+	}
+	awaitNoLeak(t, data)
+	uninstalled(t, data)
+	if err := testEngine(filepath.Join(worldFolder, "never-opened"), netip.Prefix{}).Uninstall(ctx); err != nil {
+		t.Error("of what was never there:", err)
 	}
 }
 
@@ -415,7 +450,7 @@ func uninstalled(t *testing.T, data string) {
 	if _, err := os.Stat("/run/ingot/" + id); err == nil {
 		t.Error("/run is left")
 	}
-	if found := openCgroups("ingot-" + id).folders(""); len(found) != 0 {
+	if found := cgroup.Open("ingot-" + id).Folders(""); len(found) != 0 {
 		t.Error(found)
 	}
 	if _, err := netlink.LinkByName("ingot" + id); err == nil {

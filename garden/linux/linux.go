@@ -21,12 +21,15 @@ import (
 	"sync"
 
 	"github.com/containerd/containerd/v2/client"
+	"golang.org/x/sys/unix"
 
 	"ingot/cf"
 	"ingot/garden/image"
+	"ingot/garden/linux/cgroup"
 	"ingot/garden/linux/containerd"
 	"ingot/garden/linux/disk"
 	"ingot/garden/linux/network"
+	"ingot/garden/linux/spec"
 )
 
 // Engine drives the containers of one host. Set the fields, then Open it, once in a process.
@@ -38,10 +41,9 @@ type Engine struct {
 	LayerBytes  int64        // unpacked layers to keep although nobody uses them; 0 = 8 GiB
 	Log         *slog.Logger // nil = slog.Default()
 
-	id      string // 8 hex digits of the data folder
 	run     string // sockets and pipes
 	helpers helpers
-	cgroups cgroups
+	host    spec.Host
 	daemon  *containerd.Server
 	images  *image.Store
 	disks   *disk.Disks
@@ -91,8 +93,8 @@ func (e *Engine) Open(ctx context.Context) (err error) {
 	return nil
 }
 
-// prepare fills in what the fields leave open and makes the folders.
-func (e *Engine) prepare() error {
+// settle fills in what the fields leave open and derives what hangs on the data folder.
+func (e *Engine) settle() error {
 	if e.Log == nil {
 		e.Log = slog.Default()
 	}
@@ -113,29 +115,36 @@ func (e *Engine) prepare() error {
 		return err
 	}
 	sum := sha256.Sum256([]byte(data))
-	e.Data, e.id = data, hex.EncodeToString(sum[:4])
-	e.run = filepath.Join("/run/ingot", e.id)
-	e.ctx, e.stop = context.WithCancel(context.Background())
-	e.all = map[string]*container{}
+	id := hex.EncodeToString(sum[:4])
+	e.Data, e.run, e.all = data, filepath.Join("/run/ingot", id), map[string]*container{}
+	e.helpers.folder = filepath.Join(e.Data, "bin")
+	e.host = spec.Host{ID: id, Cgroups: cgroup.Open("ingot-" + id)}
+	e.daemon = &containerd.Server{Root: filepath.Join(e.Data, "containerd"), State: filepath.Join(e.run, "state"), Run: e.run, Log: e.Log}
+	e.ctx, e.stop = context.WithCancel(e.daemon.Context(context.Background()))
+	e.images = &image.Store{Log: e.Log, Collect: e.daemon.Collect}
+	e.disks = &disk.Disks{Folder: filepath.Join(e.Data, "disks"), Mounts: filepath.Join(e.run, "m")}
+	e.leases = &network.Leases{Network: e.Network}
+	e.net = &network.Network{ID: id, Pool: e.Network, HostAddress: e.HostAddress, Memory: filepath.Join(e.Data, "sysctl.json"), Log: e.Log}
+	return nil
+}
+
+// prepare makes the folders and extracts the helper programs.
+func (e *Engine) prepare() error {
+	if err := e.settle(); err != nil {
+		return err
+	}
+	unix.Umask(0o022) // what containers are shown must be readable by their users
 	for _, dir := range []string{e.Data, e.exits()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
 	}
-	if err := os.MkdirAll(e.pipes(""), 0o711); err != nil {
+	if err := errors.Join(os.MkdirAll(e.pipes(""), 0o711), e.disks.Start()); err != nil {
 		return err
 	}
-	e.cgroups = openCgroups("ingot-" + e.id)
-	e.daemon = &containerd.Server{Root: filepath.Join(e.Data, "containerd"), State: filepath.Join(e.run, "state"), Run: e.run, Log: e.Log}
-	e.ctx = e.daemon.Context(e.ctx)
-	e.images = &image.Store{Log: e.Log, Collect: e.daemon.Collect}
-	e.disks = &disk.Disks{Folder: filepath.Join(e.Data, "disks"), Mounts: filepath.Join(e.run, "m")}
-	e.leases = &network.Leases{Network: e.Network}
-	e.net = &network.Network{ID: e.id, Pool: e.Network, HostAddress: e.HostAddress, Memory: filepath.Join(e.Data, "sysctl.json"), Log: e.Log}
-	if err := e.disks.Start(); err != nil {
-		return err
-	}
-	e.helpers, err = extract(bin, filepath.Join(e.Data, "bin"))
+	var err error
+	e.helpers, err = extract(bin, e.helpers.folder)
+	e.host.Init = e.helpers.pid1
 	return err
 }
 
@@ -145,7 +154,7 @@ func (e *Engine) Close(context.Context) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, c := range e.all {
-		c.out.close()
+		c.out.Close()
 	}
 	e.daemon.Stop()
 	return nil
@@ -237,22 +246,4 @@ func (e *Engine) running(handle string) (*container, client.Task, error) {
 		return nil, nil, cf.Errorf(cf.KindNotFound, "", "container %q has ended", handle)
 	}
 	return c, c.task, nil
-}
-
-// Uninstall removes everything that containers ever left on this host, but for the data folder itself. It starts
-// nothing: call it on an open engine, which it closes.
-func (e *Engine) Uninstall(ctx context.Context) error {
-	e.mu.Lock()
-	var handles []string
-	for h := range e.all {
-		handles = append(handles, h)
-	}
-	e.mu.Unlock()
-	var errs []error
-	for _, h := range handles {
-		errs = append(errs, e.Delete(ctx, h))
-	}
-	errs = append(errs, e.sweep(), e.net.Uninstall(ctx), e.Close(ctx), e.cgroups.removeAll(), os.RemoveAll(e.run))
-	_ = os.Remove(filepath.Dir(e.run)) // another data folder's may be there
-	return errors.Join(errs...)
 }

@@ -19,14 +19,14 @@ func TestEgress(t *testing.T) {
 	outside(t)
 	greet(t, "10.254.0.1:80")
 	greet(t, "10.254.0.1:9999")
-	closed := spec("closed", "serve", "8080")
-	opened := spec("opened", "sleep")
+	closed := tiny("closed", "serve", "8080")
+	opened := tiny("opened", "sleep")
 	opened.Egress = []cf.EgressRule{
 		{Protocol: "tcp", Destinations: []string{"192.0.2.0/24"}, Ports: "80,8000-8100"},
 		{Protocol: "tcp", Destinations: []string{"192.0.2.2-192.0.2.9"}, Ports: "80"},
 		{Protocol: "udp", Destinations: []string{"192.0.2.2"}, Ports: "53"},
 	}
-	all := spec("all", "sleep")
+	all := tiny("all", "sleep")
 	all.Egress = []cf.EgressRule{{Protocol: "all", Destinations: []string{"0.0.0.0-255.255.255.255"}}}
 	to, out := start(t, e, closed)
 	start(t, e, opened)
@@ -72,7 +72,7 @@ func dialed(addr string) string {
 
 func TestHostPorts(t *testing.T) {
 	e := engine(t)
-	s := spec("ports", "serve", "8080")
+	s := tiny("ports", "serve", "8080")
 	s.Ports = []int{8080}
 	i, out := start(t, e, s)
 	await(t, "server", func() bool { return strings.Contains(out.String(), "ready") })
@@ -110,7 +110,7 @@ func TestRulesDoNotGrowWithInstances(t *testing.T) {
 		return n
 	}
 	none := count()
-	s := spec("rules-0", "sleep")
+	s := tiny("rules-0", "sleep")
 	s.Ports, s.Egress = []int{8080}, []cf.EgressRule{{Protocol: "tcp", Destinations: []string{"192.0.2.0/24"}, Ports: "443"}}
 	create(t, e, s)
 	first := count()
@@ -152,7 +152,7 @@ func TestForwardChainThatDrops(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	s := spec("forward", "sleep")
+	s := tiny("forward", "sleep")
 	s.Egress = []cf.EgressRule{{Protocol: "all", Destinations: []string{"0.0.0.0/0"}}}
 	start(t, e, s)
 	if _, got := run(t, e, "forward", "dial", "tcp", "192.0.2.2:80"); strings.Contains(got, "open") {
@@ -174,7 +174,7 @@ func TestMTUIsThatOfTheDefaultRoute(t *testing.T) {
 	if err := e.net.Start(ctx, nil); err != nil {
 		t.Fatal(err)
 	}
-	s := spec("mtu", "sleep")
+	s := tiny("mtu", "sleep")
 	start(t, e, s)
 	if _, got := run(t, e, "mtu", "read", "/sys/class/net/eth0/mtu"); !strings.Contains(got, "text 1400") {
 		t.Error(got)

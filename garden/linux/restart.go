@@ -41,7 +41,7 @@ func (e *Engine) salvage() error {
 			Timestamp time.Time
 		}
 		if b, err := os.ReadFile(filepath.Join(dir, "exit.json")); err == nil && json.Unmarshal(b, &x) == nil {
-			if err := e.saveExit(handle, cf.Exit{Code: x.Status, OOM: e.cgroups.oom(handle), At: x.Timestamp}); err != nil {
+			if err := e.saveExit(handle, cf.Exit{Code: x.Status, OOM: e.host.Cgroups.OOM(handle), At: x.Timestamp}); err != nil {
 				return err
 			}
 		}
@@ -51,7 +51,7 @@ func (e *Engine) salvage() error {
 		if err := e.killShims(func(cwd string) bool { return cwd == dir }); err != nil {
 			return err
 		}
-		if err := errors.Join(e.cgroups.remove(handle), e.purgeBundle(handle)); err != nil {
+		if err := errors.Join(e.host.Cgroups.Remove(handle), e.purgeBundle(handle)); err != nil {
 			return err
 		}
 	}
@@ -184,7 +184,7 @@ func (e *Engine) leftovers() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	out = append(out, e.cgroups.handles()...)
+	out = append(out, e.host.Cgroups.Handles()...)
 	for _, dir := range []string{e.daemon.Bundles(), e.daemon.Work(), e.pipes(""), e.exits(), filepath.Join(e.runcRoot(), containerd.Namespace)} {
 		found, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {

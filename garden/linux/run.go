@@ -16,6 +16,8 @@ import (
 	"github.com/containerd/errdefs"
 
 	"ingot/cf"
+	"ingot/garden/linux/output"
+	"ingot/garden/linux/spec"
 )
 
 // Start runs the program. A nil writer discards.
@@ -29,7 +31,7 @@ func (e *Engine) Start(ctx context.Context, handle string, s cf.Streams) error {
 	if c.started.Load() || c.gone || c.task == nil {
 		return cf.Errorf(cf.KindConflict, "", "container %q was started before", handle)
 	}
-	c.out.to(s.Out, s.Err)
+	c.out.To(s.Out, s.Err)
 	if err := c.task.Start(e.daemon.Context(ctx)); err != nil {
 		return fmt.Errorf("start container %s: %w", handle, err)
 	}
@@ -52,28 +54,17 @@ func (e *Engine) Attach(_ context.Context, handle string, s cf.Streams) error {
 	if c.task == nil || c.ended() {
 		return nil
 	}
-	c.out.mu.Lock()
-	taken := c.out.pipes != nil
-	c.out.mu.Unlock()
-	if taken {
+	if c.out.Taken() {
 		return cf.Errorf(cf.KindConflict, "", "the output of container %q is taken", handle)
 	}
 	ct, err := e.daemon.Client.LoadContainer(e.ctx, handle)
 	if err != nil {
 		return fmt.Errorf("attach to %s: %w", handle, err)
 	}
-	attach := cio.NewAttach(c.out.streams())
-	_, err = ct.Task(e.ctx, func(f *cio.FIFOSet) (cio.IO, error) {
-		p, err := attach(f)
-		if err == nil {
-			c.out.opened(p)
-		}
-		return p, err
-	})
-	if err != nil {
+	if _, err = ct.Task(e.ctx, c.out.Attach()); err != nil {
 		return fmt.Errorf("attach to %s: %w", handle, err)
 	}
-	c.out.to(s.Out, s.Err)
+	c.out.To(s.Out, s.Err)
 	return nil
 }
 
@@ -112,7 +103,7 @@ func (e *Engine) Kill(ctx context.Context, handle string, signal int) error {
 // Exec runs another program and returns when it and its output have ended. What it leaves in its process group is ended
 // with it. A reader In that never ends is not read any more, but may keep one goroutine.
 func (e *Engine) Exec(ctx context.Context, handle string, p cf.Program, s cf.Streams) (cf.Exit, error) {
-	if err := checkProgram(p); err != nil {
+	if err := spec.CheckProgram(p); err != nil {
 		return cf.Exit{}, err
 	}
 	c, task, err := e.running(handle)
@@ -120,9 +111,9 @@ func (e *Engine) Exec(ctx context.Context, handle string, p cf.Program, s cf.Str
 		return cf.Exit{}, err
 	}
 	x := &execution{engine: e, in: s.In, eof: make(chan struct{})}
-	streams := cio.WithStreams(x.stdin(), discard(s.Out), discard(s.Err))
+	streams := cio.WithStreams(x.stdin(), output.Discard(s.Out), output.Discard(s.Err))
 	nctx := e.daemon.Context(context.WithoutCancel(ctx)) // what was begun must be cleaned up
-	x.Process, err = task.Exec(nctx, "x"+rand.Text(), process(p, c.Spec.Limits.FileDescriptors),
+	x.Process, err = task.Exec(nctx, "x"+rand.Text(), spec.Process(p, c.Spec.Limits.FileDescriptors),
 		cio.NewCreator(streams, cio.WithFIFODir(e.pipes(handle))))
 	if err != nil {
 		return cf.Exit{}, fmt.Errorf("exec in %s: %w", handle, err)
@@ -149,7 +140,7 @@ func (x *execution) run(ctx, nctx context.Context) (cf.Exit, error) {
 	if err != nil {
 		return cf.Exit{}, err
 	}
-	if err := x.Process.Start(nctx); err != nil {
+	if err := x.Start(nctx); err != nil {
 		_, e := x.Delete(nctx)
 		return cf.Exit{}, errors.Join(refusal(err), e)
 	}
@@ -163,8 +154,7 @@ func (x *execution) run(ctx, nctx context.Context) (cf.Exit, error) {
 	status := <-end
 	stop()
 	x.killGroup() // or the shim waits 10 s for those that hold the pipes
-	drained := &output{pipes: x.IO()}
-	drained.drain(5 * time.Second)
+	output.Drain(x.IO(), 5*time.Second)
 	if _, err := x.Delete(nctx); err != nil && !errdefs.IsNotFound(err) {
 		x.engine.Log.Warn("exec left something", "error", err)
 	}
@@ -206,11 +196,4 @@ func refusal(err error) error {
 		return cf.Wrap(cf.KindUnprocessable, "", "the program cannot be run", err)
 	}
 	return err
-}
-
-// discard makes a writer that never fails of one that may be nil or fail.
-func discard(w io.Writer) io.Writer {
-	l := &late{ready: make(chan struct{})}
-	l.to(w)
-	return l
 }

@@ -21,7 +21,7 @@ var ctx = context.Background()
 
 func TestProgramRunsAsVcapUnderInit(t *testing.T) {
 	e := engine(t)
-	s := spec("about", "about")
+	s := tiny("about", "about")
 	s.Program.Env = []string{"COLOUR=blue", "PATH=/bin"}
 	i, out := start(t, e, s)
 	if x := wait(t, e, "about"); x.Code != 0 || x.OOM {
@@ -34,14 +34,14 @@ func TestProgramRunsAsVcapUnderInit(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
 	}
-	if !strings.Contains(out.String(), fmt.Sprintf("0 %d      65536", e.userBase(e.all["about"].Lease.Slot))) {
+	if !strings.Contains(out.String(), fmt.Sprintf("0 %d      65536", e.host.UserBase(e.all["about"].Lease.Slot))) {
 		t.Error("not in its own user namespace:", out)
 	}
 }
 
 func TestForbiddenThingsDoNotWork(t *testing.T) {
 	e := engine(t)
-	start(t, e, spec("forbidden", "sleep"))
+	start(t, e, tiny("forbidden", "sleep"))
 	for _, user := range []string{"vcap", "root"} {
 		out := &text{}
 		_, err := e.Exec(ctx, "forbidden", cf.Program{Args: []string{"/program", "forbidden"}, User: user}, cf.Streams{Out: out, Err: out})
@@ -66,7 +66,7 @@ func TestExitCodesAndSignals(t *testing.T) {
 		{[]string{"/program", "sleep"}, 15, 143},
 		{[]string{"/program", "sleep"}, 9, 137},
 	} {
-		s := spec(fmt.Sprintf("exit-%d", i))
+		s := tiny(fmt.Sprintf("exit-%d", i))
 		s.Program.Args = c.args
 		_, out := start(t, e, s)
 		if c.signal == 15 && c.code == 21 {
@@ -90,14 +90,14 @@ func TestExitCodesAndSignals(t *testing.T) {
 
 func TestOrphansAreReaped(t *testing.T) {
 	e := engine(t)
-	_, out := start(t, e, spec("orphans", "orphans", "20"))
+	_, out := start(t, e, tiny("orphans", "orphans", "20"))
 	await(t, "orphans", func() bool { return strings.Contains(out.String(), "left") })
 	await(t, "reaping", func() bool { st, err := e.Stats(ctx, "orphans"); return err == nil && st.Pids < 40 })
 }
 
 func TestOutputIsWholeWhenWaitReturns(t *testing.T) {
 	e := engine(t)
-	_, out := start(t, e, spec("lines", "lines", "0", "20000"))
+	_, out := start(t, e, tiny("lines", "lines", "0", "20000"))
 	if x := wait(t, e, "lines"); x.Code != 33 {
 		t.Fatal(x)
 	}
@@ -113,7 +113,7 @@ func (broken) Write([]byte) (int, error) { return 0, errors.New("gone") }
 
 func TestBrokenWriterDoesNotBlockTheProgram(t *testing.T) {
 	e := engine(t)
-	create(t, e, spec("broken", "lines", "0", "200000"))
+	create(t, e, tiny("broken", "lines", "0", "200000"))
 	if err := e.Start(ctx, "broken", cf.Streams{Out: broken{}}); err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestBrokenWriterDoesNotBlockTheProgram(t *testing.T) {
 
 func TestExec(t *testing.T) {
 	e := engine(t)
-	start(t, e, spec("exec", "sleep"))
+	start(t, e, tiny("exec", "sleep"))
 	t.Run("stdin, stdout, stderr", func(t *testing.T) {
 		in := make([]byte, 5<<20)
 		_, _ = rand.Read(in)
@@ -190,13 +190,13 @@ func TestExec(t *testing.T) {
 func TestLimits(t *testing.T) {
 	e := engine(t)
 	t.Run("memory", func(t *testing.T) {
-		start(t, e, spec("memory", "eat", "200"))
+		start(t, e, tiny("memory", "eat", "200"))
 		if x := wait(t, e, "memory"); x.Code != 137 || !x.OOM {
 			t.Fatalf("%+v", x)
 		}
 	})
 	t.Run("processes", func(t *testing.T) {
-		s := spec("processes", "sleep")
+		s := tiny("processes", "sleep")
 		s.Limits.Pids = 40
 		start(t, e, s)
 		if _, out := run(t, e, "processes", "fork", "1000"); !strings.Contains(out, "forked ") || strings.Contains(out, "forked 1000") {
@@ -208,7 +208,7 @@ func TestLimits(t *testing.T) {
 		}
 	})
 	t.Run("disk", func(t *testing.T) {
-		start(t, e, spec("disk", "sleep"))
+		start(t, e, tiny("disk", "sleep"))
 		_, out := run(t, e, "disk", "fill", "/home/vcap/big", "200")
 		var n int
 		if _, err := fmt.Sscanf(out, "filled %d", &n); err != nil || n < 58 || n > 66 {
@@ -220,10 +220,13 @@ func TestLimits(t *testing.T) {
 		}
 	})
 	t.Run("refused", func(t *testing.T) {
-		s := spec("refused", "sleep")
+		s := tiny("refused", "sleep")
 		s.Limits.DiskMB = 100_000_000
 		if _, err := e.Create(ctx, s); !cf.IsKind(err, cf.KindNoRoom) {
 			t.Fatal(err)
+		}
+		if _, held := e.leases.Held("refused"); held {
+			t.Error("a refused container holds an address")
 		}
 		for name, spoil := range map[string]func(*cf.ContainerSpec){
 			"handle":  func(s *cf.ContainerSpec) { s.Handle = "../x" },
@@ -236,7 +239,7 @@ func TestLimits(t *testing.T) {
 			"user":    func(s *cf.ContainerSpec) { s.Program.User = "www" },
 			"env":     func(s *cf.ContainerSpec) { s.Program.Env = []string{"=x"} },
 		} {
-			s := spec("refused", "sleep")
+			s := tiny("refused", "sleep")
 			spoil(&s)
 			if _, err := e.Create(ctx, s); !cf.IsKind(err, cf.KindInvalid) {
 				t.Error(name, err)
@@ -269,7 +272,7 @@ func TestLayersAndMounts(t *testing.T) {
 	}
 	var specs []cf.ContainerSpec
 	for _, h := range []string{"layer-a", "layer-b"} {
-		s := spec(h, "sleep")
+		s := tiny(h, "sleep")
 		s.Layers, s.Mounts = []cf.Layer{l}, []cf.BindMount{{Source: host, Target: "/tools/here"}}
 		start(t, e, s)
 		specs = append(specs, s)
@@ -309,7 +312,7 @@ func TestLayersAndMounts(t *testing.T) {
 	if has, _ := e.HasLayer(ctx, "tiny", l); has {
 		t.Error("an unused layer stayed")
 	}
-	s := spec("layer-c", "sleep")
+	s := tiny("layer-c", "sleep")
 	s.Layers = []cf.Layer{l}
 	if _, err := e.Create(ctx, s); !cf.IsKind(err, cf.KindNotFound) {
 		t.Error(err)
@@ -334,7 +337,7 @@ func TestBooks(t *testing.T) {
 	if err != nil || len(r.Ports) != 2 {
 		t.Fatal(r, err)
 	}
-	s := spec("booked", "sleep")
+	s := tiny("booked", "sleep")
 	s.Ports, s.Properties = []int{8080, 2222}, map[string]string{"kind": "test"}
 	i := create(t, e, s)
 	if i.Address != r.Address || fmt.Sprint(i.Ports) != fmt.Sprint(r.Ports) || i.Started {
@@ -365,7 +368,7 @@ func TestBooks(t *testing.T) {
 
 func TestFailedCreateLeavesNothing(t *testing.T) {
 	e := engine(t)
-	s := spec("failed", "sleep")
+	s := tiny("failed", "sleep")
 	s.Mounts = []cf.BindMount{{Source: filepath.Join(worldFolder, "not-there"), Target: "/x"}}
 	if _, err := e.Create(ctx, s); err == nil {
 		t.Fatal("created")
@@ -387,7 +390,7 @@ func BenchmarkOneMoreInstance(b *testing.B) {
 	n := 0
 	for b.Loop() {
 		n++
-		s := spec(fmt.Sprint("bench-", n), "sleep")
+		s := tiny(fmt.Sprint("bench-", n), "sleep")
 		s.Layers = []cf.Layer{l}
 		if _, err := e.Create(ctx, s); err != nil {
 			b.Fatal(err)

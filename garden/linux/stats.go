@@ -40,7 +40,7 @@ func (e *Engine) Stats(_ context.Context, handle string) (cf.ContainerStats, err
 		return cf.ContainerStats{}, err
 	}
 	var s cf.ContainerStats
-	s.CPU, s.MemoryBytes, s.Pids = e.cgroups.use(handle)
+	s.CPU, s.MemoryBytes, s.Pids = e.host.Cgroups.Use(handle)
 	if s.Age, err = age(int(task.Pid())); err != nil {
 		return s, cf.Wrap(cf.KindNotFound, "", fmt.Sprintf("container %q has ended", handle), err)
 	}

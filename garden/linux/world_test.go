@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,6 +27,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ingot/cf"
+	"ingot/garden/linux/cgroup"
 	"ingot/kit/need"
 )
 
@@ -45,12 +47,16 @@ func TestMain(m *testing.M) {
 	case "engine":
 		os.Exit(serveEngine())
 	case "inside":
-		os.Exit(m.Run())
+		code := m.Run()
+		os.Exit(max(code, leaveWorld()))
 	}
 	if os.Getenv("INGOT_WORLD") != "1" || os.Geteuid() != 0 {
 		os.Exit(m.Run())
 	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	args := slices.DeleteFunc(slices.Clone(os.Args[1:]), func(a string) bool {
+		return strings.HasPrefix(a, "-test.testlogfile=") // it lies in the other world's /tmp; without it, results are not cached
+	})
+	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Env = append(os.Environ(), roleVar+"=holder")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID, Unshareflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
@@ -88,6 +94,23 @@ func holdWorld() int {
 	}
 }
 
+// leaveWorld removes what outlives the world.
+func leaveWorld() int {
+	if one.e != nil {
+		if err := one.e.Uninstall(context.Background()); err != nil {
+			fmt.Fprintln(os.Stderr, "world:", err)
+			return 1
+		}
+	}
+	if shared.turn != nil {
+		if err := os.RemoveAll(worldFolder); err != nil {
+			fmt.Fprintln(os.Stderr, "world:", err)
+			return 1
+		}
+	}
+	return 0
+}
+
 // shared is what all tests of a world use: made once.
 var shared struct {
 	once  sync.Once
@@ -117,13 +140,13 @@ func prepareWorld() (string, error) {
 	shared.turn = turn
 	left, _ := filepath.Glob(filepath.Join(worldFolder, "*")) // of a killed run
 	for _, data := range left {
-		g := openCgroups("ingot-" + folderID(data))
-		for _, h := range g.handles() {
-			if err := g.remove(h); err != nil {
+		g := cgroup.Open("ingot-" + folderID(data))
+		for _, h := range g.Handles() {
+			if err := g.Remove(h); err != nil {
 				return "", err
 			}
 		}
-		if err := g.removeAll(); err != nil {
+		if err := g.RemoveAll(); err != nil {
 			return "", err
 		}
 	}
@@ -153,7 +176,7 @@ func prepareWorld() (string, error) {
 	path := filepath.Join(worldFolder, "stack.tar")
 	return path, os.WriteFile(path, archiveOf(
 		dir("proc", 0), dir("sys", 0), dir("dev", 0), dir("etc", 0), dir("home", 0), dir("home/vcap", 2000), dir("tmp", 0),
-		file("program", 0, 0o755, string(text)), file("rootonly", 0, 0o600, "secret")), 0o600)
+		file("program", 0o755, string(text)), file("rootonly", 0o600, "secret")), 0o600)
 }
 
 // entry is a file of a test's archive.
@@ -166,8 +189,8 @@ func dir(name string, owner int) entry {
 	return entry{Header: tar.Header{Name: "./" + name + "/", Typeflag: tar.TypeDir, Mode: 0o755, Uid: owner, Gid: owner}}
 }
 
-func file(name string, owner int, mode int64, text string) entry {
-	return entry{tar.Header{Name: "./" + name, Typeflag: tar.TypeReg, Mode: mode, Uid: owner, Gid: owner, Size: int64(len(text))}, text}
+func file(name string, mode int64, text string) entry {
+	return entry{tar.Header{Name: "./" + name, Typeflag: tar.TypeReg, Mode: mode, Size: int64(len(text))}, text}
 }
 
 func archiveOf(entries ...entry) []byte {
@@ -189,7 +212,7 @@ func archiveOf(entries ...entry) []byte {
 
 // droplet is a layer and its bytes.
 func droplet(text string) (cf.Layer, []byte) {
-	b := archiveOf(dir("app", 0), file("app/hello", 0, 0o644, text))
+	b := archiveOf(dir("app", 0), file("app/hello", 0o644, text))
 	sum := sha256.Sum256(b)
 	return cf.Layer{Digest: hex.EncodeToString(sum[:]), Prefix: "home/vcap"}, b
 }
@@ -226,7 +249,7 @@ func testEngine(data string, pool netip.Prefix) *Engine {
 		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 }
 
-func spec(handle string, args ...string) cf.ContainerSpec {
+func tiny(handle string, args ...string) cf.ContainerSpec {
 	return cf.ContainerSpec{Handle: handle, Image: "tiny", Program: cf.Program{Args: append([]string{"/program"}, args...)},
 		Limits: cf.Limits{MemoryMB: 64, DiskMB: 64, Pids: 64}}
 }

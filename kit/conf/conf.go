@@ -17,18 +17,31 @@ import (
 // Prefix begins the name of every environment variable.
 const Prefix = "INGOT_"
 
-// Fill sets the flags that the command line left alone. file may be "" or, when optional, missing.
-func Fill(flags *pflag.FlagSet, env []string, file string, optional bool) error {
-	values, err := readFile(flags, file, optional)
-	if err != nil {
-		return err
-	}
+// Env sets the flags that the command line left alone from the environment.
+func Env(flags *pflag.FlagSet, env []string) error {
+	values := map[string]value{}
 	for _, e := range env {
 		k, v, _ := strings.Cut(e, "=")
 		if rest, ok := strings.CutPrefix(k, Prefix); ok {
 			values[strings.ToLower(strings.ReplaceAll(rest, "_", "-"))] = value{v, "environment variable " + k}
 		}
 	}
+	return set(flags, values)
+}
+
+// File sets the flags that neither the command line nor Env set. The file may hold all that known has; it may be missing
+// where it is optional.
+func File(flags, known *pflag.FlagSet, file string, optional bool) error {
+	values, err := readFile(known, file, optional)
+	if err != nil {
+		return err
+	}
+	return set(flags, values)
+}
+
+type value struct{ text, from string }
+
+func set(flags *pflag.FlagSet, values map[string]value) error {
 	var errs []error
 	flags.VisitAll(func(f *pflag.Flag) {
 		if v, ok := values[f.Name]; ok && !f.Changed {
@@ -40,13 +53,8 @@ func Fill(flags *pflag.FlagSet, env []string, file string, optional bool) error 
 	return errors.Join(errs...)
 }
 
-type value struct{ text, from string }
-
-func readFile(flags *pflag.FlagSet, file string, optional bool) (map[string]value, error) {
+func readFile(known *pflag.FlagSet, file string, optional bool) (map[string]value, error) {
 	out := map[string]value{}
-	if file == "" {
-		return out, nil
-	}
 	text, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) && optional {
 		return out, nil
@@ -68,18 +76,24 @@ func readFile(flags *pflag.FlagSet, file string, optional bool) (map[string]valu
 	for i := 0; i+1 < len(m.Content); i += 2 {
 		k, v := m.Content[i], m.Content[i+1]
 		from := fmt.Sprintf("%s:%d", file, k.Line)
-		if flags.Lookup(k.Value) == nil {
+		if known.Lookup(k.Value) == nil {
 			return nil, fmt.Errorf("%s: unknown key %q", from, k.Value)
 		}
-		text := v.Value
-		if v.Kind == yaml.SequenceNode {
-			parts := make([]string, len(v.Content))
-			for j, c := range v.Content {
-				parts[j] = c.Value
-			}
-			text = strings.Join(parts, ",")
+		if _, ok := out[k.Value]; ok {
+			return nil, fmt.Errorf("%s: key %q is there twice", from, k.Value)
 		}
-		out[k.Value] = value{text, from}
+		list := []*yaml.Node{v}
+		if v.Kind == yaml.SequenceNode {
+			list = v.Content
+		}
+		var parts []string
+		for _, c := range list {
+			if c.Kind != yaml.ScalarNode {
+				return nil, fmt.Errorf("%s: %s must be one value or a list of values", from, k.Value)
+			}
+			parts = append(parts, c.Value)
+		}
+		out[k.Value] = value{strings.Join(parts, ","), from}
 	}
 	return out, nil
 }

@@ -1,6 +1,6 @@
 // Package lock holds a folder for one process.
 //
-// It promises that the lock goes with the process, however it ends. It will not wait for a lock.
+// It promises that the lock goes with the process, however it ends. It will not wait for a holder to leave.
 package lock
 
 import (
@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Held is a folder's lock.
@@ -27,28 +28,43 @@ func (b *Busy) Error() string { return fmt.Sprintf("%s is in use by pid %s", b.F
 // Name is the file in the folder that is locked and holds the pid.
 const Name = "ingot.pid"
 
+// patience is how long somebody who only looks may have the lock.
+const patience = 100 * time.Millisecond
+
 // Folder takes the folder for this process and writes its pid into <folder>/ingot.pid.
 func Folder(folder string) (*Held, error) {
 	f, err := os.OpenFile(filepath.Join(folder, Name), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		defer func() { _ = f.Close() }()
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("lock %s: %w", folder, err)
+	if err = take(f); err == nil {
+		return &Held{f}, nil
+	}
+	defer func() { _ = f.Close() }()
+	if !errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, fmt.Errorf("lock %s: %w", folder, err)
+	}
+	b := make([]byte, 32)
+	n, _ := f.Read(b)
+	return nil, &Busy{Folder: folder, PID: strings.TrimSpace(string(b[:n]))}
+}
+
+// take locks f and writes our pid into it. It tries for a moment, since Holder has the lock for as long as it looks.
+func take(f *os.File) error {
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			break
 		}
-		b := make([]byte, 32)
-		n, _ := f.Read(b)
-		return nil, &Busy{Folder: folder, PID: strings.TrimSpace(string(b[:n]))}
+		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(end) {
+			return err
+		}
 	}
 	if err := f.Truncate(0); err != nil {
-		return nil, err
+		return err
 	}
-	if _, err := f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0); err != nil {
-		return nil, err
-	}
-	return &Held{f}, nil
+	_, err := f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
+	return err
 }
 
 // Holder returns the pid of the process that holds the folder, or 0.

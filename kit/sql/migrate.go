@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"regexp"
 	"strings"
 	"testing/fstest"
@@ -29,7 +30,7 @@ var words = map[Engine]map[string]string{
 
 var word = regexp.MustCompile(`\$[a-z]+\b`)
 
-// Migrate brings the store to the newest of the goose migrations *.sql in fsys. In them the types are written $serial,
+// Migrate brings the store to the newest of the goose migrations/*.sql in fsys. In them the types are written $serial,
 // $guid (200 characters), $name (255), $word (64), $text, $json, $blob, $int, $bool, $float and $time (microseconds since 1970), and a
 // table ends with $options. version names the table of applied versions, one for each room that shares a store.
 // It may be killed at any statement and run again where every statement says IF NOT EXISTS.
@@ -62,7 +63,7 @@ func (db *DB) Migrate(ctx context.Context, fsys fs.FS, version string) error {
 }
 
 func (db *DB) render(fsys fs.FS) (fs.FS, error) {
-	names, err := fs.Glob(fsys, "*.sql")
+	names, err := fs.Glob(fsys, "migrations/*.sql")
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +84,7 @@ func (db *DB) render(fsys fs.FS) (fs.FS, error) {
 		if bad != nil {
 			return nil, fmt.Errorf("migration %s: unknown words %s", n, strings.Join(bad, " "))
 		}
-		out[n] = &fstest.MapFile{Data: []byte(done), Mode: 0o444}
+		out[path.Base(n)] = &fstest.MapFile{Data: []byte(done), Mode: 0o444}
 	}
 	return out, nil
 }

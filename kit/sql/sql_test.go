@@ -23,7 +23,7 @@ type thing struct {
 	Tags          JSON[[]string] `bun:"tags"`
 }
 
-var schema1 = fstest.MapFS{"001_things.sql": {Data: []byte(
+var schema1 = fstest.MapFS{"migrations/001_things.sql": {Data: []byte(
 	"-- +goose Up\nCREATE TABLE IF NOT EXISTS things (id $serial, name $name NOT NULL, at $time NOT NULL, tags $json, UNIQUE (name)) $options;\n" +
 		"CREATE INDEX IF NOT EXISTS things_at ON things (at);\n")}}
 
@@ -258,8 +258,8 @@ func TestMigrations(t *testing.T) {
 	if err := db.Migrate(t.Context(), schema1, "test_schema"); err != nil {
 		t.Errorf("again: %v", err)
 	}
-	newer := fstest.MapFS{"001_things.sql": schema1["001_things.sql"],
-		"002_more.sql": {Data: []byte("-- +goose Up\nCREATE TABLE IF NOT EXISTS more (id $serial) $options;\n")}}
+	newer := fstest.MapFS{"migrations/001_things.sql": schema1["migrations/001_things.sql"],
+		"migrations/002_more.sql": {Data: []byte("-- +goose Up\nCREATE TABLE IF NOT EXISTS more (id $serial) $options;\n")}}
 	if err := db.Migrate(t.Context(), newer, "test_schema"); err != nil {
 		t.Fatal(err)
 	}
@@ -269,7 +269,7 @@ func TestMigrations(t *testing.T) {
 	if err := db.Migrate(t.Context(), newer, "another_schema"); err != nil {
 		t.Errorf("another room's versions: %v", err)
 	}
-	bad := fstest.MapFS{"001_x.sql": {Data: []byte("-- +goose Up\nCREATE TABLE x (a $nonsense);\n")}}
+	bad := fstest.MapFS{"migrations/001_x.sql": {Data: []byte("-- +goose Up\nCREATE TABLE x (a $nonsense);\n")}}
 	if err := db.Migrate(t.Context(), bad, "bad_schema"); err == nil || !strings.Contains(err.Error(), "$nonsense") {
 		t.Errorf("unknown word: %v", err)
 	}

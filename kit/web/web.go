@@ -6,6 +6,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -121,7 +122,7 @@ func Log(role string, user func(*http.Request) string, next http.Handler) http.H
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start, s := time.Now(), &status{ResponseWriter: w}
 		next.ServeHTTP(s, r)
-		args := []any{"role", role, "method", r.Method, "route", r.Pattern, "path", r.URL.Path, "status", s.code,
+		args := []any{"role", role, "method", r.Method, "route", r.Pattern, "path", r.URL.Path, "status", cmp.Or(s.code, http.StatusOK),
 			"ms", float64(time.Since(start).Microseconds()) / 1000, "request", RequestID(r.Context())}
 		if user != nil {
 			args = append(args, "user", user(r))
@@ -133,16 +134,21 @@ func Log(role string, user func(*http.Request) string, next http.Handler) http.H
 // Serve answers on l until ctx ends, then waits up to 10 s for running requests.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 	s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 90 * time.Second, MaxHeaderBytes: 64 << 10}
+	done := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
 		late, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		if s.Shutdown(late) != nil {
 			_ = s.Close()
 		}
 	})
-	defer stop()
-	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
+	err := s.Serve(l) // which returns as soon as the shutdown begins
+	if !stop() {
+		<-done
 	}
-	return nil
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
 }

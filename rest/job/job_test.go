@@ -101,6 +101,31 @@ func TestEnds(t *testing.T) {
 	}
 }
 
+// TestAwait: whoever waits for a job hears of its end at once, and of one that takes long after their time.
+func TestAwait(t *testing.T) {
+	db := resttest.Open(t)
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	p := &job.Pool{DB: db, Kinds: []job.Kind{{Operation: "work", Run: func(context.Context, *job.Job) error {
+		close(begun)
+		<-goOn
+		return nil
+	}}}}
+	start(t, p)
+	guid := enqueue(t, db, "work")
+	p.Wake()
+	<-begun
+	if j, err := p.Await(t.Context(), guid, time.Millisecond); err != nil || j.State != job.Processing {
+		t.Errorf("after its time: %+v, %v", j, err)
+	}
+	time.AfterFunc(10*time.Millisecond, func() { close(goOn) })
+	if j, err := p.Await(t.Context(), guid, time.Minute); err != nil || j.State != job.Complete {
+		t.Errorf("at its end: %+v, %v", j, err)
+	}
+	if _, err := p.Await(t.Context(), "none", time.Minute); !errors.Is(err, sql.ErrNoRows) {
+		t.Errorf("a job that is not there: %v", err)
+	}
+}
+
 // TestRestart: a process that ends in the middle of a job; the next one of the same name runs it at once, another one
 // does not before the lease is over.
 func TestRestart(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"ingot/cf"
+	"ingot/kit/run"
 	"ingot/kit/sql"
 	"ingot/rest/access"
 )
@@ -22,6 +23,7 @@ type Pool struct {
 	Workers int    // at the same time; 0 = 8
 	Holder  string // names this process over restarts, so that it takes up its own jobs at once; "" = a new name
 
+	ended  run.Bell // of a job
 	wake   chan struct{}
 	stop   context.CancelFunc
 	kill   context.CancelFunc
@@ -69,6 +71,16 @@ func (p *Pool) Stop(ctx context.Context) error {
 	p.done.Wait()
 	p.kill()
 	return nil
+}
+
+// Await reads a job; of one that is not done yet it awaits the end, until limit. It answers sql.ErrNoRows if there is none.
+func (p *Pool) Await(ctx context.Context, guid string, limit time.Duration) (j *Job, err error) {
+	err = p.ended.Await(ctx, limit, func() (bool, error) {
+		j = new(Job)
+		err := p.DB.Read().NewSelect().Model(j).Where("guid = ?", guid).Scan(ctx)
+		return j.State != Processing, err
+	})
+	return j, err
 }
 
 // Wake makes the pool look for jobs now.
@@ -166,6 +178,7 @@ func (p *Pool) run(ctx context.Context, j *Job) {
 	if err != nil {
 		slog.Error("end a job", "job", j.GUID, "err", err)
 	}
+	p.ended.Ring()
 }
 
 // call runs the work; a panic is a failure of this job only.

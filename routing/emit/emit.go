@@ -48,6 +48,9 @@ type Emitter struct {
 // resendAfter is how long an answer may take.
 const resendAfter = time.Second
 
+// maxAsks is how often an unregistration is repeated until it counts as done: what waits for it must not wait for ever.
+const maxAsks = 10
+
 // Start follows the feed until Stop.
 func (e *Emitter) Start(context.Context) error {
 	e.interval = e.Interval
@@ -196,7 +199,14 @@ func (e *Emitter) change(a cf.ActualLRP, gone bool) {
 	if e.sent[id] == nil && a.Routable && len(e.lrps[a.LRP].Routes) > 0 { // an earlier emitter registered it
 		e.sent[id] = newRegistration(a, e.lrps[a.LRP])
 	}
-	e.settle(id)
+	switch r := e.leaving[id]; {
+	case e.sent[id] != nil:
+		e.settle(id)
+	case r != nil:
+		r.quiet = false // now somebody waits for the answer
+	default:
+		e.marks.mark(id, false) // no router knows it: who waits to stop it can go on
+	}
 }
 
 // forget drops what is only kept against late news.
@@ -278,8 +288,11 @@ func (e *Emitter) resend(now time.Time) {
 			if r.waiting == 0 || now.Sub(r.asked) < resendAfter {
 				continue
 			}
-			if r.asks++; r.leaving && r.asks > 10 { // no router is there to forget it
+			if r.asks++; r.leaving && r.asks > maxAsks { // no router is there to forget it
 				delete(e.leaving, id)
+				if !r.quiet {
+					e.marks.mark(id, false)
+				}
 				continue
 			}
 			e.publish(r, now, true)

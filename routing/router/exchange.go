@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -44,7 +43,10 @@ type exchange struct {
 	spent    bool        // the body is no longer there to be sent again
 }
 
-const maxTries = 3
+const (
+	maxTries = 3
+	failure  = "Registered endpoint failed to handle the request."
+)
 
 // errGone is the end of an exchange whose client went away.
 var errGone = errors.New("client went away")
@@ -85,17 +87,13 @@ func (x *exchange) serve() {
 	}
 	rt := x.c.rt
 	x.name = nameOf(x.req.Host)
-	if !rt.system.owns(x.name) {
+	if _, ours := rt.system.names[x.name]; !ours {
 		x.pool = rt.Table.Lookup(x.req.Host, x.req.Target)
 		if x.pool == nil {
 			x.fail(404, "unknown_route", "Requested route ('"+x.req.Host+"') does not exist.")
 			return
 		}
-		if x.pool.Len() == 0 {
-			x.fail(503, "no_endpoints", "Requested route ('"+x.req.Host+"') has no available endpoints.")
-			return
-		}
-		if !x.readWishes() {
+		if x.pool.Len() > 0 && !x.readWishes() {
 			return
 		}
 	}
@@ -109,11 +107,15 @@ func (x *exchange) try() {
 	tried := room[:0]
 	for fresh := false; len(tried) < maxTries; {
 		e, full := x.choose(tried)
+		if e == nil && full {
+			x.fail(503, "Connection Limit Reached", "Requested route ('"+x.req.Host+"') has reached the connection limit.")
+			return
+		}
+		if e == nil && len(tried) == 0 {
+			x.fail(503, "no_endpoints", "Requested route ('"+x.req.Host+"') has no available endpoints.")
+			return
+		}
 		if e == nil {
-			if full {
-				x.fail(503, "Connection Limit Reached", "Requested route ('"+x.req.Host+"') has reached the connection limit.")
-				return
-			}
 			break
 		}
 		b, err := x.connect(e, fresh)
@@ -136,7 +138,7 @@ func (x *exchange) try() {
 			tried = append(tried, e)
 		}
 	}
-	x.fail(502, "endpoint_failure", "Registered endpoint failed to handle the request.")
+	x.fail(502, "endpoint_failure", failure)
 }
 
 func (x *exchange) choose(tried []*table.Endpoint) (e *table.Endpoint, full bool) {
@@ -159,12 +161,17 @@ func (x *exchange) choose(tried []*table.Endpoint) (e *table.Endpoint, full bool
 // connect takes an idle connection or makes one.
 func (x *exchange) connect(e *table.Endpoint, fresh bool) (*backend.Conn, error) {
 	if !fresh {
-		_, whole := x.body.Peek()
-		if b := x.c.rt.conns.Get(e, !whole || !idempotent(x.req.Method)); b != nil {
+		if b := x.c.rt.conns.Get(e, !x.arrived() || !idempotent(x.req.Method)); b != nil {
 			return b, nil
 		}
 	}
 	return x.c.rt.dial(e)
+}
+
+// arrived tells that the whole body came with the head, or that there is none. Nobody else may be reading it.
+func (x *exchange) arrived() bool {
+	_, whole := x.body.Peek()
+	return whole
 }
 
 // attempt sends the request on b and delivers the response. True: nothing of it reached the client or can have taken
@@ -214,14 +221,12 @@ func (x *exchange) failed(err error, safe bool) (again bool) {
 	switch {
 	case x.gone.Load():
 		x.status, x.keep = 499, false
-	case errors.As(err, &broken):
-		x.fail(502, "endpoint_failure", "Registered endpoint failed to handle the request.")
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		x.fail(504, "endpoint_failure", "Registered endpoint did not answer in time.")
-	case safe:
+	case safe && !errors.As(err, &broken):
 		return true
 	default:
-		x.fail(502, "endpoint_failure", "Registered endpoint failed to handle the request.")
+		x.fail(502, "endpoint_failure", failure)
 	}
 	return false
 }
@@ -327,12 +332,10 @@ func (x *exchange) refuse(err error) bool {
 
 // finish counts and logs, and clears up after a body that nobody read.
 func (x *exchange) finish() {
-	if !x.body.Done() {
-		if _, whole := x.body.Peek(); whole {
-			x.body.Take()
-		} else {
-			x.keep = false
-		}
+	if x.arrived() {
+		x.body.Take()
+	} else {
+		x.keep = false
 	}
 	x.record()
 	if !x.keep && x.status != 499 && x.status != 101 {
@@ -362,5 +365,3 @@ func idempotent(method string) bool {
 	}
 	return false
 }
-
-func stack() string { return string(debug.Stack()) }

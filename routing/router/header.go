@@ -51,32 +51,34 @@ func (x *exchange) requestHead(b []byte, whole bool) []byte {
 		b = append(b, "Connection: Upgrade\r\n"...)
 		b = appendField(b, "Upgrade", x.upgrade)
 	}
+	if !requestStart {
+		b = append(b, "X-Request-Start: "...)
+		b = strconv.AppendInt(b, x.start.UnixMilli(), 10)
+		b = append(b, '\r', '\n')
+	}
+	if !requestID {
+		b = appendField(b, "X-Request-Id", x.id)
+	}
+	return append(x.appendOwn(b, forwarded), '\r', '\n')
+}
+
+// appendOwn writes what only the router may state; forwarded is the client's own X-Forwarded-For.
+func (x *exchange) appendOwn(b []byte, forwarded string) []byte {
 	b = append(b, "X-Forwarded-For: "...)
 	if forwarded != "" {
 		b = append(b, forwarded...)
 		b = append(b, ", "...)
 	}
 	b = append(b, x.c.ip...)
-	b = append(b, "\r\nX-Forwarded-Proto: "...)
-	b = append(b, x.c.proto()...)
 	b = append(b, '\r', '\n')
-	if !requestStart {
-		b = append(b, "X-Request-Start: "...)
-		b = strconv.AppendInt(b, x.start.UnixMilli(), 10)
-		b = append(b, '\r', '\n')
-	}
+	b = appendField(b, "X-Forwarded-Proto", x.c.proto())
 	b = appendField(b, "X-Vcap-Request-Id", x.id)
-	if !requestID {
-		b = appendField(b, "X-Request-Id", x.id)
-	}
 	if x.pool == nil {
-		b = appendField(b, remoteHeader, x.c.remote)
-	} else {
-		b = appendField(b, "X-Cf-ApplicationID", x.b.Endpoint.App)
-		b = appendField(b, "X-Cf-InstanceID", x.b.Endpoint.Instance)
-		b = appendField(b, "X-Cf-InstanceIndex", x.b.Endpoint.Index)
+		return appendField(b, remoteHeader, x.c.remote)
 	}
-	return append(b, '\r', '\n')
+	b = appendField(b, "X-Cf-ApplicationID", x.b.Endpoint.App)
+	b = appendField(b, "X-Cf-InstanceID", x.b.Endpoint.Instance)
+	return appendField(b, "X-Cf-InstanceIndex", x.b.Endpoint.Index)
 }
 
 func (c *client) proto() string {
@@ -95,6 +97,10 @@ func (x *exchange) responseHead(b []byte, chunk bool) []byte {
 		switch f.Kind {
 		case h1.VcapRequestID:
 			continue
+		case h1.ContentLength:
+			if r.Status == 204 { // it has no body, and some clients would wait for one
+				continue
+			}
 		case h1.CF, h1.Forging:
 			if strings.EqualFold(f.Name, routerError) { // only the router's own
 				continue
@@ -107,6 +113,9 @@ func (x *exchange) responseHead(b []byte, chunk bool) []byte {
 		}
 	}
 	b = appendField(b, "X-Vcap-Request-Id", x.id)
+	if w := x.wanted.sticky; w != "" && w != x.b.Endpoint.Instance { // its instance is gone: the session moves
+		x.noteSession(sessionCookie + "=; Path=/")
+	}
 	if x.sticky != "" {
 		b = appendField(b, "Set-Cookie", x.sticky)
 	}
@@ -215,7 +224,7 @@ func (x *exchange) readCookies(v string) {
 // noteSession makes the sticky cookie beside a session cookie that the app sets, with the same attributes.
 func (x *exchange) noteSession(v string) {
 	first, attributes, _ := strings.Cut(v, ";")
-	if name, _, _ := strings.Cut(first, "="); name != sessionCookie || x.pool == nil {
+	if name, _, _ := strings.Cut(first, "="); name != sessionCookie || x.pool == nil || x.sticky != "" {
 		return
 	}
 	x.sticky = stickyCookie + "=" + x.b.Endpoint.Instance
@@ -239,9 +248,7 @@ var reasons = map[int]string{400: "Bad Request", 404: "Not Found", 405: "Method 
 // fail answers with one of the router's own errors, in gorouter's form.
 func (x *exchange) fail(status int, reason, text string) {
 	x.status, x.reason = status, reason
-	if x.pump != nil {
-		x.keep = false
-	} else if _, whole := x.body.Peek(); !whole {
+	if x.pump != nil || !x.arrived() {
 		x.keep = false
 	}
 	text = strconv.Itoa(status) + " " + reasons[status] + ": " + text + "\n"

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -170,14 +171,14 @@ func (rt *Router) Stop(ctx context.Context) error {
 
 // drain closes idle connections now, the others after their request or at the end of ctx.
 func (rt *Router) drain(ctx context.Context) {
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick, over := time.NewTicker(20*time.Millisecond), ctx.Done()
 	defer tick.Stop()
 	for {
 		rt.mu.Lock()
 		left := len(rt.clients)
 		for c := range rt.clients {
 			if !c.busy.Load() || ctx.Err() != nil {
-				_ = c.nc.Close()
+				_ = c.raw.Close()
 			}
 		}
 		rt.mu.Unlock()
@@ -186,8 +187,8 @@ func (rt *Router) drain(ctx context.Context) {
 		}
 		select {
 		case <-tick.C:
-		case <-ctx.Done():
-			tick.Reset(time.Millisecond)
+		case <-over:
+			over = nil // from here on only the tick, or this would spin
 		}
 	}
 }
@@ -203,7 +204,7 @@ func (rt *Router) accept(l net.Listener, https bool) {
 			time.Sleep(50 * time.Millisecond)
 			continue
 		}
-		c := &client{rt: rt, nc: nc, https: https, remote: nc.RemoteAddr().String()}
+		c := &client{rt: rt, raw: nc, nc: nc, https: https, remote: nc.RemoteAddr().String()}
 		c.ip, _, _ = net.SplitHostPort(c.remote)
 		if !rt.enter(c) {
 			_ = nc.Close()
@@ -229,6 +230,7 @@ func (rt *Router) enter(c *client) bool {
 
 func (rt *Router) leave(c *client) {
 	_ = c.nc.Close()
+	_ = c.raw.Close() // where TLS would wait for its peer
 	rt.mu.Lock()
 	delete(rt.clients, c)
 	rt.mu.Unlock()
@@ -237,7 +239,8 @@ func (rt *Router) leave(c *client) {
 // client is one connection from outside.
 type client struct {
 	rt         *Router
-	nc         net.Conn
+	raw        net.Conn // as accepted
+	nc         net.Conn // raw, or TLS on it
 	br         *bufio.Reader
 	https      bool
 	remote, ip string
@@ -254,7 +257,7 @@ func (c *client) serve() {
 		// A fault in one request must not end the platform; it ends this connection.
 		if r := recover(); r != nil {
 			c.rt.counts.panics.Inc()
-			slog.Error("router: panic", "cause", r, "remote", c.remote, "stack", stack())
+			slog.Error("router: panic", "cause", r, "remote", c.remote, "stack", string(debug.Stack()))
 		}
 	}()
 	if c.https {
@@ -280,7 +283,11 @@ func (c *client) request() bool {
 	}
 	c.busy.Store(true)
 	defer c.busy.Store(false)
-	return c.ex.run(c)
+	again := c.ex.run(c)
+	if cap(c.out) > 64<<10 { // a large head must not stay with an idle connection
+		c.out = nil
+	}
+	return again
 }
 
 // readWithin lets reads fail after about d (up to a tenth less): setting a deadline each time would cost more.

@@ -128,7 +128,7 @@ func (w *world) route(host, addr string, index int) cf.RouteMessage {
 }
 
 // raw speaks bytes with each connection that arrives and registers under a host.
-func (w *world) raw(host string, index int, talk func(c net.Conn, r *bufio.Reader)) net.Listener {
+func (w *world) raw(host string, index int, talk func(c net.Conn, r *bufio.Reader)) {
 	w.t.Helper()
 	l := listen(w.t)
 	var wg sync.WaitGroup
@@ -146,7 +146,6 @@ func (w *world) raw(host string, index int, talk func(c net.Conn, r *bufio.Reade
 	})
 	w.t.Cleanup(func() { _ = l.Close(); wg.Wait() })
 	w.route(host, l.Addr().String(), index)
-	return l
 }
 
 // send writes text to the router and reads all that comes until it closes the connection.
@@ -227,10 +226,13 @@ func TestErrors(t *testing.T) {
 	m := w.route("empty.test", "127.0.0.1:1", 0)
 	w.Table.Unregister(m, time.Now())
 	w.route("down.test", "127.0.0.1:1", 0)
+	w.route("taken.test", "127.0.0.1:2", 0)
+	w.route("over.test", "127.0.0.1:2", 0) // by another instance at the same address
 	for _, c := range []struct{ host, more, status, reason, text string }{
 		{"no.test", "", "404 Not Found", "unknown_route", "404 Not Found: Requested route ('no.test') does not exist.\n"},
 		{"NO.test:80", "", "404 Not Found", "unknown_route", "404 Not Found: Requested route ('NO.test:80') does not exist.\n"},
 		{"empty.test", "", "503 Service Unavailable", "no_endpoints", "503 Service Unavailable: Requested route ('empty.test') has no available endpoints.\n"},
+		{"taken.test", "", "503 Service Unavailable", "no_endpoints", "503 Service Unavailable: Requested route ('taken.test') has no available endpoints.\n"},
 		{"down.test", "", "502 Bad Gateway", "endpoint_failure", "502 Bad Gateway: Registered endpoint failed to handle the request.\n"},
 		{"a.test", "X-Cf-App-Instance: guid-a.test:7\r\n", "400 Bad Request", "unknown_route",
 			"400 Bad Request: Requested instance ('7') with guid ('guid-a.test') does not exist for route ('a.test')\n"},
@@ -277,6 +279,10 @@ func TestInstanceChoice(t *testing.T) {
 			t.Fatal("left its session's instance")
 		}
 	}
+	moved := w.send(get("a.test", "Cookie: JSESSIONID=s; __VCAP_ID__=gone\r\n"))
+	if !strings.Contains(moved, "Set-Cookie: __VCAP_ID__=inst-a.test-"+moved[len(moved)-1:]+"; Path=/; HttpOnly\r\n") {
+		t.Fatal("a session of a gone instance did not move:", moved)
+	}
 	seen := map[byte]bool{}
 	for range 6 {
 		one := w.send(get("a.test", "Cookie: "+want+"\r\n"))
@@ -310,6 +316,7 @@ func unchunk(text string) string {
 	if err != nil {
 		return err.Error()
 	}
+	defer func() { _ = res.Body.Close() }()
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
 		return err.Error()
@@ -323,7 +330,7 @@ func TestResponses(t *testing.T) {
 		"/length": "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Cf-RouterError: forged\r\nX-Vcap-Request-Id: forged\r\nConnection: X-Hop\r\nX-Hop: forged\r\n\r\nhello",
 		"/chunks": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-T\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\nX-T: v\r\n\r\n",
 		"/close":  "HTTP/1.0 200 OK\r\n\r\nhello",
-		"/204":    "HTTP/1.1 204 No Content\r\n\r\n",
+		"/204":    "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",
 		"/304":    "HTTP/1.1 304 Not Modified\r\nContent-Length: 99\r\n\r\n",
 		"/early":  "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
 		"/head":   "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n",
@@ -342,6 +349,9 @@ func TestResponses(t *testing.T) {
 		if strings.Contains(got, "forged") {
 			t.Error(got)
 		}
+		if c.path == "/204" && strings.Contains(got, "Content-Length") {
+			t.Error("a length without a body:", got)
+		}
 		if c.path == "/early" {
 			hint, rest, _ := strings.Cut(got, "\r\n\r\n")
 			if hint != "HTTP/1.1 103 Early Hints\r\nLink: </a>" {
@@ -352,6 +362,7 @@ func TestResponses(t *testing.T) {
 		res, err := http.ReadResponse(bufio.NewReader(strings.NewReader(got)), &http.Request{Method: c.method})
 		must(t, err)
 		b, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
 		if err != nil || string(b) != c.want || c.version == "1.0" && len(res.TransferEncoding) > 0 {
 			t.Errorf("%s %s: %v %q\n%s", c.method, c.path, err, b, got)
 		}
@@ -363,8 +374,7 @@ func TestResponses(t *testing.T) {
 
 func TestKeepAliveAndPipelining(t *testing.T) {
 	w := start(t, nil)
-	s := w.app("a.test", echo)
-	_ = s
+	w.app("a.test", echo)
 	text := "POST /1 HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1\r\n\r\nA" + "GET /2 HTTP/1.1\r\nHost: a.test\r\n\r\n" +
 		"POST /3 HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nB\r\n0\r\n\r\n" + strings.Replace(get("a.test", ""), "/ ", "/4 ", 1)
 	r := bufio.NewReader(strings.NewReader(w.send(text)))
@@ -374,6 +384,7 @@ func TestKeepAliveAndPipelining(t *testing.T) {
 			t.Fatal(i, err)
 		}
 		b, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
 		if err != nil || !strings.Contains(string(b), fmt.Sprintf(" /%d host", i)) {
 			t.Fatalf("%d: %v %s", i, err, b)
 		}
@@ -399,6 +410,7 @@ func TestWebSocket(t *testing.T) {
 	r := bufio.NewReader(c)
 	res, err := http.ReadResponse(r, nil)
 	must(t, err)
+	defer func() { _ = res.Body.Close() }()
 	if res.StatusCode != 101 || res.Header.Get("Upgrade") != "websocket" || res.Header.Get("Connection") != "Upgrade" {
 		t.Fatal(res)
 	}
@@ -454,6 +466,7 @@ func TestExpectContinue(t *testing.T) {
 			must(t, err)
 			b := make([]byte, res.ContentLength)
 			_, err = io.ReadFull(res.Body, b)
+			_ = res.Body.Close()
 			must(t, err)
 			if !bytes.Contains(b, []byte("body=hello")) {
 				t.Fatalf("%s", b)

@@ -38,12 +38,6 @@ func newSystem(hosts map[string]http.Handler) *system {
 	return s
 }
 
-// owns tells whether the name (lower case, no port) is the system's.
-func (s *system) owns(name string) bool {
-	_, ok := s.names[name]
-	return ok
-}
-
 // handle shows the handler the request as it came from outside.
 func (s *system) handle(w http.ResponseWriter, r *http.Request) {
 	r.RemoteAddr = r.Header.Get(remoteHeader)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,54 +18,82 @@ import (
 	"ingot/test/world"
 )
 
-// steps of a push that wait at the gate (docs/push.md).
-var steps = []string{"package stored", "staging running", "droplet stored", "LRP desired"}
-
-// TestKillAtEachStep pushes, ends Ingot with SIGKILL when it waits at a step, starts it again, and pushes again.
-func TestKillAtEachStep(t *testing.T) {
-	need.World(t, "runs ingot, containers and cf")
-	w, app := loggedIn(t)
-	for i, step := range steps {
-		t.Run(step, func(t *testing.T) {
-			name := fmt.Sprintf("app%d", i)
-			w.Kill(t)
-			gate := startGated(t, w)
-			pushed := make(chan error, 1)
-			go func() { pushed <- push(t.Context(), w, name, app).Run() }()
-			gate.passUntil(t, step)
-			w.Kill(t)
-			gate.close()
-			if err := <-pushed; err == nil {
-				t.Error("the push succeeded although ingot was killed in it")
-			}
-			w.Up(t)
-			if out := w.Run(t, "cf", "app", name); !strings.Contains(out, name) { // it was acknowledged
-				t.Errorf("cf app: %s", out)
-			}
-			w.Await(t, time.Minute, "everything in a final state", func() error { return unfinished(t, w) })
-			if out, err := push(t.Context(), w, name, app).CombinedOutput(); err != nil {
-				t.Fatalf("the same push again: %v\n%s", err, out)
-			}
-			if got := w.Run(t, "curl", "-sk", "https://"+name+".apps.ingot.test/"); !strings.Contains(got, "instance 0") {
-				t.Errorf("answer %q", got)
-			}
-			w.Run(t, "cf", "delete", "-f", "-r", name)
-		})
-	}
+// steps of a push that wait at the gate, in their order (docs/push.md), and what each leaves in the API for good: the
+// path of a list that is not empty, for the guid of the app.
+var steps = []struct{ name, kept string }{
+	{"package stored", "/v3/packages?states=READY&app_guids="},
+	{"staging running", "/v3/builds?states=STAGED,FAILED&app_guids="},
+	{"droplet stored", "/v3/droplets?states=STAGED&app_guids="},
+	{"LRP desired", "/v3/processes?types=web&app_guids="},
 }
 
-// TestAppsSurviveKill ends and restarts Ingot under running apps: they keep their containers and instance guids.
-func TestAppsSurviveKill(t *testing.T) {
+// TestDurability kills Ingot with SIGKILL at each step of a push and under running apps, and starts it again.
+func TestDurability(t *testing.T) {
 	need.World(t, "runs ingot, containers and cf")
-	w, app := loggedIn(t)
-	if out, err := push(t.Context(), w, "stay", app, "-i", "2").CombinedOutput(); err != nil {
-		t.Fatalf("push: %v\n%s", err, out)
+	w := world.New(t)
+	app := start(t, w)
+	w.Kill(t)
+	t.Run("steps in order", func(t *testing.T) {
+		gate := startGated(t, w)
+		defer gate.close()
+		seen := gate.passAll()
+		if out, err := push(t.Context(), w, "stay", app, "-i", "2").CombinedOutput(); err != nil {
+			t.Fatalf("push: %v\n%s", err, out)
+		}
+		w.Kill(t)
+		var want []string
+		for _, s := range steps {
+			want = append(want, s.name)
+		}
+		if got := <-seen; !slices.Equal(got, want) {
+			t.Errorf("steps %q, want %q", got, want)
+		}
+	})
+	for i, step := range steps {
+		t.Run(step.name, func(t *testing.T) { killAt(t, w, step.name, step.kept, fmt.Sprintf("app%d", i), app) })
 	}
-	guid := strings.TrimSpace(w.Run(t, "cf", "app", "stay", "--guid"))
+	t.Run("running apps", func(t *testing.T) { appsSurvive(t, w, "stay") })
+}
+
+// killAt pushes, ends Ingot when it waits at a step, starts it again, and pushes again.
+func killAt(t *testing.T, w *world.World, step, kept, name, app string) {
+	gate := startGated(t, w)
+	pushed := make(chan error, 1)
+	go func() { pushed <- push(t.Context(), w, name, app).Run() }()
+	gate.passUntil(t, step)
+	w.Kill(t)
+	gate.close()
+	if err := <-pushed; err == nil {
+		t.Error("the push succeeded although ingot was killed in it")
+	}
+	w.Up(t)
+	guid := strings.TrimSpace(w.Run(t, "cf", "app", name, "--guid"))
+	w.Await(t, time.Minute, "everything in a final state", func() error { return unfinished(t, w) })
+	if n, err := count(t, w, kept+guid); err != nil || n == 0 {
+		t.Errorf("%s has %d: %v", kept, n, err)
+	}
+	url := "https://" + name + ".apps.ingot.test/"
+	if step == "LRP desired" {
+		w.Await(t, 30*time.Second, "the app without another push", func() error { return w.Command(t.Context(), "curl", "-skf", url).Run() })
+	}
+	if out, err := push(t.Context(), w, name, app).CombinedOutput(); err != nil {
+		t.Fatalf("the same push again: %v\n%s", err, out)
+	}
+	if got := w.Run(t, "curl", "-sk", url); !strings.Contains(got, "instance 0") {
+		t.Errorf("answer %q", got)
+	}
+	w.Run(t, "cf", "delete", "-f", "-r", name)
+	w.Kill(t)
+}
+
+// appsSurvive ends and restarts Ingot under an app of two instances: they keep their containers and instance guids.
+func appsSurvive(t *testing.T, w *world.World, name string) {
+	w.Up(t)
+	guid := strings.TrimSpace(w.Run(t, "cf", "app", name, "--guid"))
 	selves := func() (string, error) {
 		var all []string
 		for i := range 2 {
-			c := w.Command(t.Context(), "curl", "-skf", "-H", fmt.Sprintf("X-Cf-App-Instance: %s:%d", guid, i), "https://stay.apps.ingot.test/instance")
+			c := w.Command(t.Context(), "curl", "-skf", "-H", fmt.Sprintf("X-Cf-App-Instance: %s:%d", guid, i), "https://"+name+".apps.ingot.test/instance")
 			out, err := c.Output()
 			if err != nil {
 				return "", fmt.Errorf("instance %d: %w", i, err)
@@ -83,14 +112,10 @@ func TestAppsSurviveKill(t *testing.T) {
 		if after != before {
 			t.Fatalf("before %s, after %s", before, after)
 		}
+		if n, err := count(t, w, "/v3/audit_events?types=audit.app.process.crash&target_guids="+guid); err != nil || n != 0 {
+			t.Errorf("%d crashes: %v", n, err)
+		}
 	}
-}
-
-// loggedIn is a world with an Ingot in it, the admin logged in, and a folder with the built example.
-func loggedIn(t *testing.T) (*world.World, string) {
-	t.Helper()
-	w := world.New(t)
-	return w, start(t, w)
 }
 
 // start starts Ingot in w and logs the admin in; it returns a folder with the built example.
@@ -116,26 +141,41 @@ func push(ctx context.Context, w *world.World, name, dir string, more ...string)
 	return w.Command(ctx, "cf", append([]string{"push", name, "-p", dir, "-b", "binary_buildpack", "-c", "./app", "-m", "64M"}, more...)...)
 }
 
-// unfinished names the builds, packages and droplets in a state that must pass.
+// unfinished names what is in a state that must pass: in the API, and the jobs and tasks behind it.
 func unfinished(t *testing.T, w *world.World) error {
-	for _, path := range []string{"/v3/builds?states=STAGING", "/v3/packages?states=PROCESSING_UPLOAD", "/v3/droplets?states=PROCESSING_UPLOAD"} {
-		out, err := w.Command(t.Context(), "cf", "curl", "-f", path).Output()
-		if err != nil {
-			return err
+	t.Helper()
+	for _, path := range []string{"/v3/builds?states=STAGING", "/v3/packages?states=PROCESSING_UPLOAD,COPYING", "/v3/droplets?states=PROCESSING_UPLOAD,COPYING"} {
+		if n, err := count(t, w, path); err != nil || n > 0 {
+			return fmt.Errorf("%d of %s: %w", n, path, err)
 		}
-		var list struct {
-			Pagination struct {
-				Total int `json:"total_results"`
-			}
-		}
-		if err := json.Unmarshal(out, &list); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		if list.Pagination.Total > 0 {
-			return fmt.Errorf("%d of %s", list.Pagination.Total, path)
+	}
+	for db, query := range map[string]string{
+		"cc":  "SELECT operation, state FROM rest_jobs WHERE state NOT IN ('COMPLETE', 'FAILED')",
+		"bbs": "SELECT guid, state FROM bbs_task WHERE NOT (state = 'COMPLETED' AND told) UNION SELECT guid, 'to stop' FROM bbs_stop UNION SELECT instance, state FROM bbs_actual WHERE state <> 'RUNNING'",
+	} {
+		if out := w.Run(t, "sqlite3", "-readonly", w.Data+"/db/"+db+".db", query); out != "" {
+			return fmt.Errorf("%s: %s", db, out)
 		}
 	}
 	return nil
+}
+
+// count is the total of a list in the API.
+func count(t *testing.T, w *world.World, path string) (int, error) {
+	t.Helper()
+	out, err := w.Command(t.Context(), "cf", "curl", "-f", path).Output()
+	if err != nil {
+		return 0, err
+	}
+	var list struct {
+		Pagination struct {
+			Total int `json:"total_results"`
+		}
+	}
+	if err := json.Unmarshal(out, &list); err != nil {
+		return 0, fmt.Errorf("%s: %w", path, err)
+	}
+	return list.Pagination.Total, nil
 }
 
 // gate is the test's end of a step gate.
@@ -182,6 +222,24 @@ func (g *gate) passUntil(t *testing.T, step string) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// passAll lets every step go on, and gives their names once Ingot has ended.
+func (g *gate) passAll() <-chan []string {
+	names := make(chan []string, 1)
+	go func() {
+		var seen []string
+		for {
+			line, err := g.lines.ReadString('\n')
+			if err != nil {
+				names <- seen
+				return
+			}
+			seen = append(seen, strings.TrimSpace(line))
+			_, _ = g.conn.Write([]byte{1}) // the next read tells when nobody listens any more
+		}
+	}()
+	return names
 }
 
 func (g *gate) close() { _ = g.conn.Close() }

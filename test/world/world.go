@@ -190,7 +190,9 @@ func (w *World) Kill(t testing.TB) {
 	if out, err := w.Command(t.Context(), "kill", "-9", fmt.Sprint(pid)).CombinedOutput(); err != nil {
 		t.Fatalf("kill: %v %s", err, out)
 	}
-	<-w.ended
+	if err := <-w.ended; err == nil {
+		t.Fatal("ingot ended well before it was killed")
+	}
 }
 
 // Log is what Ingot printed so far.
@@ -259,7 +261,7 @@ func (w *World) end(t testing.TB) {
 
 // clean removes what a world whose holder is dead left outside its namespaces: cgroups and its folder.
 func clean(dir string) error {
-	sum := sha256.Sum256([]byte(filepath.Join(dir, "data")))
+	sum := sha256.Sum256([]byte(filepath.Join(dir, "data", "garden"))) // as garden/linux names them
 	groups, err := filepath.Glob("/sys/fs/cgroup/*/ingot-" + hex.EncodeToString(sum[:4]))
 	if err != nil {
 		return err

@@ -116,7 +116,7 @@ func (c *checker) processList() []map[string]any {
 }
 
 func (c *checker) sidecars() {
-	if list, ok := c.in["sidecars"].([]any); c.has("sidecars") && !(ok && len(list) == 0) {
+	if list, ok := c.in["sidecars"].([]any); c.has("sidecars") && (!ok || len(list) > 0) {
 		c.fail("Sidecars are not available on this platform yet")
 	}
 }

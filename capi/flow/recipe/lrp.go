@@ -45,7 +45,7 @@ func LRP(a *app.App, p *app.Process, d *build.Droplet, mapped []route.Mapped, at
 	vcap["limits"] = map[string]any{"fds": app.FileDescriptors, "mem": p.MemoryMB, "disk": p.DiskMB}
 	return cf.DesiredLRP{
 		ID: p.LRP(), AppID: cf.AppID(a.GUID), Process: p.GUID, Type: p.Type, Instances: p.Instances,
-		Stack: d.Stack, Droplet: d.Blob, Start: StartCommand(p, d), Env: environment(at.Group, a.Env.V),
+		Stack: d.Stack, Droplet: d.Blob, Start: cmp.Or(p.Command, d.ProcessTypes.V[p.Type]), Env: environment(at.Group, a.Env.V),
 		Limits:    cf.Limits{MemoryMB: p.MemoryMB, DiskMB: p.DiskMB, LogBytesPerSec: p.LogRate, FileDescriptors: app.FileDescriptors},
 		Ports:     ports(mine),
 		Routes:    lrpRoutes(mine),
@@ -53,11 +53,6 @@ func LRP(a *app.App, p *app.Process, d *build.Droplet, mapped []route.Mapped, at
 		Readiness: check(p.ReadinessType, p.ReadinessEndpoint, 0, p.ReadinessInvocation, p.ReadinessInterval),
 		Egress:    egress, MetricTags: processTags(a, p, at), VCAPApp: vcap,
 	}
-}
-
-// StartCommand is the process's own, else the droplet's for its type.
-func StartCommand(p *app.Process, d *build.Droplet) string {
-	return cmp.Or(p.Command, d.ProcessTypes.V[p.Type])
 }
 
 func check(kind, endpoint string, timeout, invocation, interval int) cf.HealthCheck {

@@ -9,7 +9,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"time"
 
@@ -24,11 +23,7 @@ var migrations embed.FS
 
 // Migrate brings the tables up to date.
 func Migrate(ctx context.Context, db *sql.DB) error {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	if err := db.Migrate(ctx, files, "bbs_schema"); err != nil {
+	if err := db.Migrate(ctx, migrations, "bbs_schema"); err != nil {
 		return err
 	}
 	has, err := db.Read().NewSelect().Model((*clock)(nil)).Exists(ctx)
@@ -128,7 +123,7 @@ func LRPs(ctx context.Context, db bun.IDB, ids []cf.ProcessID) ([]cf.DesiredLRP,
 	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
 	var out []cf.DesiredLRP
 	for some := range slices.Chunk(ids, 500) {
-		found, err := AllLRPs(ctx, db, func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("guid IN (?)", bun.In(some)) })
+		found, err := AllLRPs(ctx, db, func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("guid IN (?)", bun.List(some)) })
 		if err != nil {
 			return nil, err
 		}

@@ -10,7 +10,6 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 )
@@ -46,7 +45,7 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Text }
 
-func bad(format string, args ...any) *Error { return &Error{400, fmt.Sprintf(format, args...)} }
+func bad(text string) *Error { return &Error{400, text} }
 
 // Bounds of a message.
 const (

@@ -43,6 +43,7 @@ type Registry struct {
 	known  map[uint64]*table.Lease // by the hash of the message; only the subscription's goroutine uses it
 	seed   maphash.Seed
 	swept  time.Time
+	down   bool // messages could not arrive at the last step
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 }
@@ -152,28 +153,32 @@ func reply(m *nats.Msg, b []byte) {
 	}
 }
 
-// prune drops what is stale, but not while messages cannot arrive, nor soon after.
+// prune drops what is stale, until ctx ends.
 func (r *Registry) prune(ctx context.Context) {
 	tick := time.NewTicker(pruneEvery)
 	defer tick.Stop()
-	down := false
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			if !r.NATS.IsConnected() {
-				down = true
-				continue
-			}
-			if down {
-				down = false
-				r.Table.Grace(now)
-				r.hello()
-			}
-			if n := r.Table.Prune(now); n > 0 {
-				slog.Info("router: pruned stale registrations", "count", n)
-			}
+			r.step(now, r.NATS.IsConnected())
 		}
+	}
+}
+
+// step prunes once, but not while messages cannot arrive, nor before they could be repeated after that.
+func (r *Registry) step(now time.Time, connected bool) {
+	if !connected {
+		r.down = true
+		return
+	}
+	if r.down {
+		r.down = false
+		r.Table.Grace(now)
+		r.hello()
+	}
+	if n := r.Table.Prune(now); n > 0 {
+		slog.Info("router: pruned stale registrations", "count", n)
 	}
 }

@@ -1,4 +1,7 @@
-package linux
+// Package cgroup reads and removes the control groups of containers, on version 1, also as a hybrid, and version 2.
+//
+// It promises that Remove leaves no group and no process in one. It will not make groups: the runtime does.
+package cgroup
 
 import (
 	"bufio"
@@ -19,22 +22,23 @@ import (
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// cgroups are the control groups of our containers, in one folder for this data folder, on either version.
-type cgroups struct {
-	name string // of our folder in each hierarchy
+// Groups are the control groups of the containers of one data folder, below one folder in each hierarchy.
+type Groups struct {
+	name string // of that folder
 	v2   bool
 }
 
-func openCgroups(name string) cgroups {
+// Open finds out which version the host has.
+func Open(name string) Groups {
 	var st unix.Statfs_t
 	err := unix.Statfs(cgroupRoot, &st)
-	return cgroups{name: name, v2: err == nil && st.Type == unix.CGROUP2_SUPER_MAGIC}
+	return Groups{name: name, v2: err == nil && st.Type == unix.CGROUP2_SUPER_MAGIC}
 }
 
-// path is what a container's spec says: absolute, since a relative one lands below the group of this process.
-func (g cgroups) path(handle string) string { return "/" + g.name + "/" + handle }
+// Path is what a container's spec says: absolute, since a relative one lands below the group of this process.
+func (g Groups) Path(handle string) string { return "/" + g.name + "/" + handle }
 
-func (g cgroups) read(handle, controller, file string) string {
+func (g Groups) read(handle, controller, file string) string {
 	dir := cgroupRoot
 	if !g.v2 {
 		dir = filepath.Join(cgroupRoot, controller)
@@ -43,9 +47,9 @@ func (g cgroups) read(handle, controller, file string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// oom tells whether the kernel killed a process of the container for want of memory. The counter is read when the
+// OOM tells whether the kernel killed a process of the container for want of memory. The counter is read when the
 // container has ended: unlike an event, it cannot be lost.
-func (g cgroups) oom(handle string) bool {
+func (g Groups) OOM(handle string) bool {
 	file := "memory.oom_control"
 	if g.v2 {
 		file = "memory.events"
@@ -53,8 +57,8 @@ func (g cgroups) oom(handle string) bool {
 	return field(g.read(handle, "memory", file), "oom_kill") > 0
 }
 
-// use reads time on processors, memory without the page cache that can be given back, and processes.
-func (g cgroups) use(handle string) (cpu time.Duration, memory uint64, pids int) {
+// Use reads time on processors, memory without the page cache that can be given back, and processes.
+func (g Groups) Use(handle string) (cpu time.Duration, memory uint64, pids int) {
 	file, cache := "memory.usage_in_bytes", "total_inactive_file"
 	if g.v2 {
 		cpu = time.Duration(field(g.read(handle, "", "cpu.stat"), "usage_usec")) * time.Microsecond
@@ -67,8 +71,8 @@ func (g cgroups) use(handle string) (cpu time.Duration, memory uint64, pids int)
 	return cpu, memory, int(parse(g.read(handle, "pids", "pids.current")))
 }
 
-// swap tells whether the kernel can count swap, so that a limit of it is not refused.
-func (g cgroups) swap() bool {
+// Swap tells whether the kernel can count swap, so that a limit of it is not refused.
+func (g Groups) Swap() bool {
 	if g.v2 {
 		return true
 	}
@@ -76,8 +80,8 @@ func (g cgroups) swap() bool {
 	return err == nil
 }
 
-// folders lists what there is of a container's groups (of all containers' for "").
-func (g cgroups) folders(handle string) []string {
+// Folders lists what there is of a container's groups (of all containers' for "").
+func (g Groups) Folders(handle string) []string {
 	pattern := filepath.Join(cgroupRoot, "*", g.name, handle)
 	if g.v2 {
 		pattern = filepath.Join(cgroupRoot, g.name, handle)
@@ -89,10 +93,10 @@ func (g cgroups) folders(handle string) []string {
 	})
 }
 
-// handles names the containers of which a group is left.
-func (g cgroups) handles() []string {
+// Handles names the containers of which a group is left.
+func (g Groups) Handles() []string {
 	var out []string
-	for _, f := range g.folders("*") {
+	for _, f := range g.Folders("*") {
 		if st, err := os.Stat(f); err == nil && st.IsDir() {
 			out = append(out, filepath.Base(f))
 		}
@@ -100,17 +104,17 @@ func (g cgroups) handles() []string {
 	return out
 }
 
-// remove ends what still runs in a container's groups and removes them.
-func (g cgroups) remove(handle string) error {
-	return g.removeFolders(g.folders(handle))
+// Remove ends what still runs in a container's groups and removes them.
+func (g Groups) Remove(handle string) error {
+	return g.removeFolders(g.Folders(handle))
 }
 
-// removeAll removes our folders themselves.
-func (g cgroups) removeAll() error {
-	return g.removeFolders(g.folders(""))
+// RemoveAll removes our folders themselves.
+func (g Groups) RemoveAll() error {
+	return g.removeFolders(g.Folders(""))
 }
 
-func (g cgroups) removeFolders(found []string) error {
+func (g Groups) removeFolders(found []string) error {
 	var errs []error
 	for _, top := range found {
 		var dirs []string

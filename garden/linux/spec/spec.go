@@ -1,6 +1,11 @@
-package linux
+// Package spec turns a cf.ContainerSpec into what the OCI runtime is told.
+//
+// It promises what is always on: a user namespace of its own, seccomp, no new privileges, no capabilities for vcap, masked
+// paths, limits. It does no I/O but to ask what limits this process may give.
+package spec
 
 import (
+	"errors"
 	"maps"
 	"path"
 	"path/filepath"
@@ -15,6 +20,7 @@ import (
 
 	"ingot/cf"
 	"ingot/garden/image"
+	"ingot/garden/linux/cgroup"
 	"ingot/garden/linux/network"
 )
 
@@ -31,24 +37,37 @@ const (
 // User ids: each slot has 65536 from its own base; data folders that share a machine are kept apart as far as 32 bits go.
 const (
 	firstUser = 1_000_000_000
-	perSlot   = 1 << 16
+	PerSlot   = 1 << 16
 	slots     = 4096
 )
 
-func (e *Engine) userBase(slot int) uint32 {
-	n, _ := strconv.ParseUint(e.id, 16, 32) // it is made of 8 hex digits
+// Host is what specs have in common.
+type Host struct {
+	ID      string // 8 hex digits of the data folder
+	Init    string // program that is process 1
+	Cgroups cgroup.Groups
+}
+
+// UserBase is the first user id of a slot.
+func (h Host) UserBase(slot int) uint32 {
+	n, _ := strconv.ParseUint(h.ID, 16, 32) // it is made of 8 hex digits
 	folder := uint32(n % 12)
-	return firstUser + (folder*slots+uint32(slot))*perSlot
+	return firstUser + (folder*slots+uint32(slot))*PerSlot
 }
 
 var handleForm = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
 
-// check refuses a spec that cannot become a container, and fills in what it leaves open.
-func check(s *cf.ContainerSpec) error {
-	if !handleForm.MatchString(s.Handle) {
-		return invalid("handle %q", s.Handle)
+// CheckHandle refuses what is no handle; a handle is part of file names.
+func CheckHandle(h string) error {
+	if !handleForm.MatchString(h) {
+		return invalid("handle %q", h)
 	}
-	if err := checkProgram(s.Program); err != nil {
+	return nil
+}
+
+// Check refuses a spec that cannot become a container, and fills in what it leaves open.
+func Check(s *cf.ContainerSpec) error {
+	if err := errors.Join(CheckHandle(s.Handle), CheckProgram(s.Program), CheckPorts(s.Ports)); err != nil {
 		return err
 	}
 	l := &s.Limits
@@ -71,7 +90,8 @@ func check(s *cf.ContainerSpec) error {
 	return network.Check(s.Egress)
 }
 
-func checkProgram(p cf.Program) error {
+// CheckProgram refuses what cannot be run.
+func CheckProgram(p cf.Program) error {
 	if len(p.Args) == 0 || p.Args[0] == "" {
 		return invalid("no program")
 	}
@@ -86,7 +106,8 @@ func checkProgram(p cf.Program) error {
 	return nil
 }
 
-func checkPorts(ports []int) error {
+// CheckPorts refuses ports that are none or come twice.
+func CheckPorts(ports []int) error {
 	for i, p := range ports {
 		if p < 1 || p > 65535 || slices.Contains(ports[:i], p) {
 			return invalid("port %d", p)
@@ -99,9 +120,9 @@ func invalid(format string, args ...any) error {
 	return cf.Errorf(cf.KindInvalid, "", "container: "+format, args...)
 }
 
-// process is a program as the runtime takes it. It gets no capabilities as vcap, and as root only those that act on what
+// Process is a program as the runtime takes it. It gets no capabilities as vcap, and as root only those that act on what
 // belongs to its user namespace.
-func process(p cf.Program, files int) *specs.Process {
+func Process(p cf.Program, files int) *specs.Process {
 	oomScore := 500 // where the whole host lacks memory, apps go before the platform
 	out := &specs.Process{
 		Args: p.Args, Cwd: p.Dir, User: specs.User{UID: image.VCAP, GID: image.VCAP}, NoNewPrivileges: true,
@@ -140,16 +161,16 @@ func fileLimit(want uint64) (uint64, bool) {
 	return min(want, now.Max), true
 }
 
-// spec is the whole container for the runtime.
-func (e *Engine) spec(s cf.ContainerSpec, slot int) (*specs.Spec, error) {
-	p := process(s.Program, s.Limits.FileDescriptors)
+// Container is the whole container for the runtime.
+func (h Host) Container(s cf.ContainerSpec, slot int) (*specs.Spec, error) {
+	p := Process(s.Program, s.Limits.FileDescriptors)
 	p.Args = append([]string{pid1}, p.Args...)
-	ids := []specs.LinuxIDMapping{{ContainerID: 0, HostID: e.userBase(slot), Size: perSlot}}
+	ids := []specs.LinuxIDMapping{{ContainerID: 0, HostID: h.UserBase(slot), Size: PerSlot}}
 	out := &specs.Spec{
 		Version: specs.Version, Process: p, Hostname: s.Handle, Root: &specs.Root{Path: "rootfs"},
-		Mounts: append(mounts(), bind(e.helpers.pid1, pid1)),
+		Mounts: append(mounts(), bind(h.Init, pid1)),
 		Linux: &specs.Linux{
-			UIDMappings: ids, GIDMappings: ids, CgroupsPath: e.cgroups.path(s.Handle), Resources: e.resources(s),
+			UIDMappings: ids, GIDMappings: ids, CgroupsPath: h.Cgroups.Path(s.Handle), Resources: h.resources(s),
 			MaskedPaths: []string{"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
 				"/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap"},
 			ReadonlyPaths: []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"},
@@ -170,7 +191,7 @@ func (e *Engine) spec(s cf.ContainerSpec, slot int) (*specs.Spec, error) {
 	return out, nil
 }
 
-func (e *Engine) resources(s cf.ContainerSpec) *specs.LinuxResources {
+func (h Host) resources(s cf.ContainerSpec) *specs.LinuxResources {
 	memory, pids := int64(s.Limits.MemoryMB)<<20, int64(s.Limits.Pids)
 	shares := s.CPUShares
 	if shares == 0 {
@@ -183,7 +204,7 @@ func (e *Engine) resources(s cf.ContainerSpec) *specs.LinuxResources {
 		CPU:     &specs.LinuxCPU{Shares: &shares},
 		Pids:    &specs.LinuxPids{Limit: &pids},
 	}
-	if e.cgroups.swap() {
+	if h.Cgroups.Swap() {
 		out.Memory.Swap = &memory
 	}
 	return out
@@ -199,6 +220,7 @@ func mounts() []specs.Mount {
 		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: with("mode=1777", "size=65536k")},
 		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: safe},
 		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: with("ro")},
+		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: with("ro")}, // run times read their limits there
 	}
 }
 

@@ -1,30 +1,29 @@
-package linux
+package spec
 
 import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/fstest"
 
 	"ingot/cf"
 )
 
 func TestCheckFillsInLimits(t *testing.T) {
 	s := cf.ContainerSpec{Handle: "a", Program: cf.Program{Args: []string{"x"}}}
-	if err := check(&s); err != nil {
+	if err := Check(&s); err != nil {
 		t.Fatal(err)
 	}
 	if s.Limits != (cf.Limits{MemoryMB: 1024, DiskMB: 1024, Pids: 1024, FileDescriptors: 16384}) {
 		t.Error(s.Limits)
 	}
 	s.Handle = strings.Repeat("a", 65)
-	if err := check(&s); !cf.IsKind(err, cf.KindInvalid) {
+	if err := Check(&s); !cf.IsKind(err, cf.KindInvalid) {
 		t.Error(err)
 	}
 }
 
 func TestProcess(t *testing.T) {
-	p := process(cf.Program{Args: []string{"x"}, Env: []string{"HOME=/a", "B=1=2", "HOME=/b"}}, 100)
+	p := Process(cf.Program{Args: []string{"x"}, Env: []string{"HOME=/a", "B=1=2", "HOME=/b"}}, 100)
 	if p.User.UID != 2000 || p.Cwd != "/home/vcap" || !p.NoNewPrivileges || len(p.Capabilities.Bounding) != 0 {
 		t.Errorf("%+v", p)
 	}
@@ -34,7 +33,7 @@ func TestProcess(t *testing.T) {
 	if p.Rlimits[0].Soft != 100 || p.Rlimits[0].Hard != 100 {
 		t.Error(p.Rlimits)
 	}
-	root := process(cf.Program{Args: []string{"x"}, User: "root", Dir: "/"}, 1<<40)
+	root := Process(cf.Program{Args: []string{"x"}, User: "root", Dir: "/"}, 1<<40)
 	if root.User.UID != 0 || root.Cwd != "/" || slices.Contains(root.Capabilities.Bounding, "CAP_SYS_ADMIN") || root.Rlimits[0].Hard >= 1<<40 {
 		t.Errorf("%+v", root)
 	}
@@ -44,10 +43,10 @@ func TestProcess(t *testing.T) {
 func TestUserIDsFitAndDoNotOverlap(t *testing.T) {
 	var bases []uint32
 	for _, id := range []string{"00000000", "0000000b"} {
-		e := &Engine{id: id}
+		h := Host{ID: id}
 		for _, slot := range []int{0, 1, slots - 1} {
-			b := e.userBase(slot)
-			if b < firstUser || uint64(b)+perSlot > 1<<32 {
+			b := h.UserBase(slot)
+			if b < firstUser || uint64(b)+PerSlot > 1<<32 {
 				t.Error(id, slot, b)
 			}
 			bases = append(bases, b)
@@ -55,21 +54,8 @@ func TestUserIDsFitAndDoNotOverlap(t *testing.T) {
 	}
 	slices.Sort(bases)
 	for i := range len(bases) - 1 {
-		if bases[i+1]-bases[i] < perSlot {
+		if bases[i+1]-bases[i] < PerSlot {
 			t.Error(bases)
 		}
-	}
-}
-
-func TestField(t *testing.T) {
-	const text = "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"
-	if field(text, "oom_kill") != 3 || field(text, "none") != 0 || field("", "oom_kill") != 0 {
-		t.Error("wrong number")
-	}
-}
-
-func TestMissingHelperIsOneClearError(t *testing.T) {
-	if _, err := extract(fstest.MapFS{}, t.TempDir()); err == nil || !strings.Contains(err.Error(), "tools/build.sh") {
-		t.Error(err)
 	}
 }
