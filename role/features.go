@@ -47,6 +47,7 @@ func featuresCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "features", Short: "List what this Ingot can do, with its maturity", Example: "  ingot features --json", Args: cobra.NoArgs,
+		PersistentPreRunE: unconfigured,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if asJSON {
 				return printJSON(cmd, features())
