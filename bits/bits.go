@@ -152,7 +152,7 @@ func (b *Bits) adopt(ctx context.Context, sp *blob.Spool, key string, same bool)
 	if err := b.store.Adopt(ctx, sp, at, same); err != nil {
 		return cf.Blob{}, err
 	}
-	return cf.Blob{Key: key, SHA256: sp.SHA256(), SHA1: sp.SHA1(), Size: sp.Size}, nil
+	return cf.Blob{Key: key, SHA256: sp.SHA256(), Size: sp.Size}, nil
 }
 
 // Open implements cf.Blobs.

@@ -22,7 +22,6 @@ const (
 type Blob struct {
 	Key    string
 	SHA256 string
-	SHA1   string
 	Size   int64
 }
 

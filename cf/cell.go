@@ -2,21 +2,17 @@ package cf
 
 import (
 	"context"
-	"time"
 )
 
 // CellState is what the auction needs to know of a cell.
 type CellState struct {
-	ID         CellID
-	Zone       string
-	Address    string
-	Stacks     []string
-	Total      Resources
-	Free       Resources
-	Starting   int               // containers being created
-	Processes  map[ProcessID]int // instances it holds
-	Evacuating bool
-	Seen       time.Time
+	ID        CellID
+	Zone      string
+	Stacks    []string
+	Total     Resources
+	Free      Resources
+	Starting  int               // containers being created
+	Processes map[ProcessID]int // instances it holds
 }
 
 // Resources of a cell, or asked of it.

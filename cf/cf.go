@@ -12,10 +12,6 @@ import (
 
 // Typed ids. All are opaque strings to every room but their owner.
 type (
-	// OrgID is the guid of an organization.
-	OrgID string
-	// SpaceID is the guid of a space.
-	SpaceID string
 	// AppID is the guid of an app; it is also the log source id of all its processes.
 	AppID string
 	// ProcessID is Diego's process guid: "<process guid>-<version>" (systems.md §9),

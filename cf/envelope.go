@@ -50,7 +50,6 @@ const (
 	SourceRouter = "RTR"  // access lines
 	SourceCell   = "CELL" // the cell, about a container
 	SourceApp    = "APP"  // followed by /PROC/WEB or /TASK/name
-	SourceLGR    = "LGR"  // the log pipeline itself
 )
 
 // AppLine makes a log envelope of a platform part about an app.

@@ -21,7 +21,6 @@ const (
 	KindLimited                     // too many requests (429)
 	KindUnavailable                 // later, perhaps (503)
 	KindNoRoom                      // no cell, disk or port is left
-	KindCancelled                   // the caller went away
 )
 
 // Error crosses every door unchanged: a kind, words for the public, and a private cause for the log.

@@ -3,17 +3,14 @@ package cf
 import (
 	"context"
 	"slices"
-	"time"
 )
 
 // Identity is whom a valid access token speaks for.
 type Identity struct {
 	UserID   UserID // empty for a client
 	UserName string
-	Origin   string
 	Client   string // the client the token was given to
 	Scopes   []string
-	Expires  time.Time
 }
 
 // Has tells whether the token carries the scope.

@@ -181,7 +181,6 @@ type Staging struct {
 type StagingResult struct {
 	Droplet      string              `json:"droplet"` // blob key
 	SHA256       string              `json:"sha256"`
-	SHA1         string              `json:"sha1"`
 	Size         int64               `json:"size"`
 	ProcessTypes map[string]string   `json:"process_types"`
 	Buildpacks   []DetectedBuildpack `json:"buildpacks"`

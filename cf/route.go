@@ -3,23 +3,18 @@ package cf
 // RouteMessage is the body of CF's NATS subjects router.register and router.unregister (gorouter's README; systems.md
 // §11.2). Our router answers a message that carries a reply subject once it has applied it.
 type RouteMessage struct {
-	Host             string            `json:"host"`
-	Port             int               `json:"port"`
-	TLSPort          int               `json:"tls_port,omitempty"`
-	Protocol         string            `json:"protocol,omitempty"` // http1 (default) or http2
-	URIs             []string          `json:"uris"`
-	App              string            `json:"app,omitempty"`
-	Tags             map[string]string `json:"tags,omitempty"`
-	InstanceID       string            `json:"private_instance_id,omitempty"`
-	InstanceIndex    string            `json:"private_instance_index,omitempty"`
-	RouteServiceURL  string            `json:"route_service_url,omitempty"`
-	ServerCertSAN    string            `json:"server_cert_domain_san,omitempty"`
-	IsolationSegment string            `json:"isolation_segment,omitempty"`
-	StaleSeconds     int               `json:"stale_threshold_in_seconds,omitempty"`
-	UpdatedNS        int64             `json:"endpoint_updated_at_ns,omitempty"`
-	AvailabilityZone string            `json:"availability_zone,omitempty"`
-	Options          map[string]string `json:"options,omitempty"`
-	Weight           int               `json:"weight,omitempty"` // ours: absent means equal shares
+	Host          string            `json:"host"`
+	Port          int               `json:"port"`
+	Protocol      string            `json:"protocol,omitempty"` // http1 (default) or http2
+	URIs          []string          `json:"uris"`
+	App           string            `json:"app,omitempty"`
+	Tags          map[string]string `json:"tags,omitempty"`
+	InstanceID    string            `json:"private_instance_id,omitempty"`
+	InstanceIndex string            `json:"private_instance_index,omitempty"`
+	StaleSeconds  int               `json:"stale_threshold_in_seconds,omitempty"`
+	UpdatedNS     int64             `json:"endpoint_updated_at_ns,omitempty"`
+	Options       map[string]string `json:"options,omitempty"`
+	Weight        int               `json:"weight,omitempty"` // ours: absent means equal shares
 }
 
 // RouterStart is the body of router.start and the answer to router.greet.

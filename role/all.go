@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"ingot/bits"
+	"ingot/buildpacks/stack"
 	"ingot/capi"
 	"ingot/capi/admin"
 	"ingot/cf"
@@ -93,7 +94,7 @@ func (r *rooms) connect() {
 		URL: c.api(), Domain: c.Domain, Holder: "ingot", Linger: 2400 * time.Millisecond,
 		Info: admin.Info{
 			UAA: r.uaa.URL, Login: r.uaa.LoginURL, LogCache: "https://" + c.host("log-cache"),
-			Name: "Ingot", Build: Version, Description: "Cloud Foundry in one binary",
+			Name: "Ingot", Build: Version, Description: "Cloud Foundry in one binary", Stack: stack.Description,
 		},
 	}
 	r.cell = &cell.Cell{

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -66,6 +67,9 @@ func settings(f *pflag.FlagSet, c *Config) {
 func upHere(ctx context.Context, c Config, out io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if os.Getenv("GOGC") == "" { // memory is dearer than processor time on a laptop; docs/performance.md has the figures
+		debug.SetGCPercent(50)
+	}
 	p, err := newPlatform(c, cancel)
 	if err != nil {
 		return err

@@ -27,10 +27,7 @@ func (s *Server) Verify(ctx context.Context, token string) (cf.Identity, error) 
 	if err != nil {
 		return cf.Identity{}, err
 	}
-	return cf.Identity{
-		UserID: c.UserID, UserName: c.UserName, Origin: c.Origin, Client: c.ClientID,
-		Scopes: slices.Clone(c.Scope), Expires: c.ExpiresAt.Time,
-	}, nil
+	return cf.Identity{UserID: c.UserID, UserName: c.UserName, Client: c.ClientID, Scopes: slices.Clone(c.Scope)}, nil
 }
 
 // check gives the claims of a good access token, InvalidToken for every other. The claims are shared: nobody changes them.

@@ -3,24 +3,22 @@ package match
 import (
 	"archive/zip"
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"io"
 	"io/fs"
-	"math"
 	"path"
 	"strings"
 
 	"ingot/cf"
+	"ingot/kit/unzip"
 )
 
 // Limits of one package.
 const (
-	mostEntries   = 200_000  // the inodes of a container (ecosystem.md §5.1)
-	mostDirectory = 64 << 20 // bytes of a zip's central directory
-	longestLink   = 4096
-	mostLinks     = 40         // in one path, as Linux has it
-	mostSteps     = 20_000_000 // of all links of a package together
+	mostEntries = unzip.MostEntries // what is taken here must be unpacked at staging
+	longestLink = 4096
+	mostLinks   = 40         // in one path, as Linux has it
+	mostSteps   = 20_000_000 // of all links of a package together
 )
 
 // Texts of refused uploads: CF's where it has one.
@@ -35,6 +33,8 @@ func invalid(format string, args ...any) error {
 	return cf.Errorf(cf.KindInvalid, uploadCode, "The app upload is invalid: "+format, args...)
 }
 
+func tooMany() error { return invalid("Package may not have more than %d entries", mostEntries) }
+
 // archive is a zip whose every entry was checked: names are clean, relative, distinct and not below a file or a link;
 // links stay inside; there is nothing but files, folders and links.
 type archive struct {
@@ -46,21 +46,13 @@ type archive struct {
 
 // inspect reads the directory of a zip and the targets of its links.
 func inspect(r io.ReaderAt, size int64) (*archive, error) {
-	if err := count(r, size); err != nil {
-		return nil, err
-	}
-	b := &budget{r: r, left: mostDirectory}
-	z, err := zip.NewReader(b, size)
-	if err != nil {
-		if errors.Is(err, errBudget) {
-			return nil, invalid("Package may not have more than %d entries", mostEntries)
-		}
+	z, err := unzip.Open(r, size, mostEntries)
+	switch {
+	case errors.Is(err, unzip.ErrMany):
+		return nil, tooMany()
+	case err != nil:
 		return nil, invalid(badZip)
 	}
-	if len(z.File) > mostEntries {
-		return nil, invalid("Package may not have more than %d entries", mostEntries)
-	}
-	b.left = math.MaxInt64 // what follows is not kept
 	a := &archive{kinds: map[string]fs.FileMode{}, links: map[string]string{}}
 	for _, f := range z.File {
 		if err := a.add(f); err != nil {
@@ -202,49 +194,4 @@ func (a *archive) inside(name string, steps *int) bool {
 		}
 	}
 	return true
-}
-
-var errBudget = errors.New("the directory is too big")
-
-// budget bounds how much of a zip is read for its directory, because that is kept in memory.
-type budget struct {
-	r    io.ReaderAt
-	left int64
-}
-
-func (b *budget) ReadAt(p []byte, off int64) (int, error) {
-	if b.left -= int64(len(p)); b.left < 0 {
-		return 0, errBudget
-	}
-	return b.r.ReadAt(p, off)
-}
-
-// count refuses an archive that claims too many entries, before anything is made room for. It looks at every place that
-// could be taken for the end of the directory.
-func count(r io.ReaderAt, size int64) error {
-	tail := make([]byte, min(size, 65<<10))
-	start := size - int64(len(tail))
-	if _, err := r.ReadAt(tail, start); err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	for i := 0; i+22 <= len(tail); i++ {
-		if !bytes.HasPrefix(tail[i:], []byte("PK\x05\x06")) {
-			continue
-		}
-		var locator [20]byte
-		if at := start + int64(i) - 20; at < 0 {
-			continue
-		} else if _, err := r.ReadAt(locator[:], at); err != nil || !bytes.HasPrefix(locator[:], []byte("PK\x06\x07")) {
-			continue
-		}
-		var end [56]byte
-		at := binary.LittleEndian.Uint64(locator[8:])
-		if at > uint64(size) {
-			continue
-		}
-		if n, _ := r.ReadAt(end[:], int64(at)); n == len(end) && binary.LittleEndian.Uint64(end[32:]) > mostEntries {
-			return invalid("Package may not have more than %d entries", mostEntries)
-		}
-	}
-	return nil
 }

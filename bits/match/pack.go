@@ -116,7 +116,7 @@ func (p *Pool) merge(ctx context.Context, out io.Writer, a *archive, rs []cf.Res
 		}
 	}
 	if len(a.files)+len(rs) > mostEntries {
-		return invalid("Package may not have more than %d entries", mostEntries)
+		return tooMany()
 	}
 	for _, r := range rs {
 		name, mode, err := place(r)

@@ -7,6 +7,7 @@
 package stager
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -48,8 +49,7 @@ type Default struct {
 type Dependency struct {
 	Name    string   `yaml:"name"`
 	Version string   `yaml:"version"`
-	File    string   `yaml:"file"` // a tar.zst below the buildpack's folder
-	Stacks  []string `yaml:"cf_stacks"`
+	File    string   `yaml:"file"`    // a tar.zst below the buildpack's folder
 	Sources []Source `yaml:"sources"` // what File is made of
 }
 
@@ -73,8 +73,12 @@ func New(root string, args []string, log io.Writer) (*Stager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the buildpack's manifest: %w", err)
 	}
-	if err := yaml.Unmarshal(text, &s.Manifest); err != nil || s.Manifest == nil {
+	s.Manifest = &Manifest{}
+	if err := yaml.Unmarshal(text, s.Manifest); err != nil {
 		return nil, fmt.Errorf("read the buildpack's manifest: %w", err)
+	}
+	if s.Manifest.Language == "" {
+		return nil, errors.New("the buildpack's manifest names no language")
 	}
 	version, err := os.ReadFile(filepath.Join(root, "VERSION"))
 	if err != nil {

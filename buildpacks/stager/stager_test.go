@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -146,4 +147,35 @@ func TestFinishWritesTheLaunchScriptsOfAllBuildpacks(t *testing.T) {
 	if a, b := get(t, s.Profile, "0_a.sh"), get(t, s.Profile, "1_a.sh"); a != "A" || b != "B" {
 		t.Errorf("profile scripts are %q and %q", a, b)
 	}
+}
+
+func TestBadManifests(t *testing.T) {
+	for _, text := range []string{"", "- a list", "language: [", "stack: cflinuxfs4\n"} {
+		root := t.TempDir()
+		put(t, root, "VERSION", "1.2.3\n", "manifest.yml", text)
+		if s, err := New(root, []string{t.TempDir()}, &bytes.Buffer{}); err == nil || strings.Contains(err.Error(), "%!") {
+			t.Errorf("%q: %+v, %v", text, s, err)
+		}
+	}
+}
+
+// FuzzManifest: a manifest is refused, or all that the phases ask of it has an answer.
+func FuzzManifest(f *testing.F) {
+	f.Add("language: nodejs\ndefault_versions: [{name: node, version: 24.x}]\ndependencies: [{name: node, version: 24.1.0, file: f}]\n", ">=22 <25")
+	f.Add("language: é\n", "*")
+	f.Fuzz(func(t *testing.T, text, wanted string) {
+		root := t.TempDir()
+		put(t, root, "VERSION", "1", "manifest.yml", text)
+		s, err := New(root, []string{t.TempDir(), "", t.TempDir(), "0"}, &bytes.Buffer{})
+		if err != nil {
+			return
+		}
+		_ = s.Begin()
+		for _, constraint := range []string{wanted, s.DefaultRange("node")} {
+			v, err := Match(constraint, s.Versions("node"))
+			if err == nil && !slices.Contains(s.Versions("node"), v) {
+				t.Fatalf("chose %q of %q", v, s.Versions("node"))
+			}
+		}
+	})
 }

@@ -38,8 +38,7 @@ func (f *Family) Migrate(ctx context.Context) error {
 		return err
 	}
 	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		s := &Stack{Name: DefaultStack, State: stackActive, Default: true}
-		s.Description = "Cloud Foundry Linux-based filesystem"
+		s := &Stack{Name: DefaultStack, Description: f.Info.Stack, State: stackActive, Default: true}
 		if err := ensure(ctx, tx.NewSelect().Model((*Stack)(nil)).Where("is_default = ?", true), tx, s); err != nil {
 			return fmt.Errorf("default stack: %w", err)
 		}

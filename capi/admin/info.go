@@ -22,6 +22,8 @@ type Info struct {
 
 	Name, Description, Build, Support string
 	Version                           int
+
+	Stack string // what the default stack really is
 }
 
 // optional is a link, or null when there is no such part.

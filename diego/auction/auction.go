@@ -74,10 +74,8 @@ func newField(work []cf.Work, cells []cf.CellState) *field {
 			f.zones++
 		}
 		f.bidders = append(f.bidders, newBidder(c, f.zones-1))
-		if !c.Evacuating {
-			for _, s := range c.Stacks {
-				f.stacks[s] = append(f.stacks[s], i)
-			}
+		for _, s := range c.Stacks {
+			f.stacks[s] = append(f.stacks[s], i)
 		}
 	}
 	for _, w := range work {

@@ -29,8 +29,6 @@ func TestPlace(t *testing.T) {
 	full.Free.Containers = 0
 	busy := cell("a", "z1", 1000, 1000)
 	busy.Starting = 4
-	leaving := cell("a", "z1", 1000, 1000)
-	leaving.Evacuating = true
 	holding := cell("a", "z1", 900, 1000)
 	holding.Processes = map[cf.ProcessID]int{"p": 1}
 	for _, c := range []struct {
@@ -42,7 +40,6 @@ func TestPlace(t *testing.T) {
 		{"no work", nil, nil, []string{}},
 		{"no cells", []cf.Work{lrp("p", 0, 1)}, nil, []string{"unable to communicate to compatible cells"}},
 		{"other stack", []cf.Work{{LRP: "p", Stack: "windows"}}, []cf.CellState{cell("a", "z", 9, 9)}, []string{"found no compatible cell"}},
-		{"evacuating", []cf.Work{lrp("p", 0, 1)}, []cf.CellState{leaving}, []string{"found no compatible cell"}},
 		{"too big", []cf.Work{lrp("p", 0, 101)}, []cf.CellState{cell("a", "z", 100, 100)}, []string{"insufficient resources: disk, memory"}},
 		{"memory only", []cf.Work{{LRP: "p", Stack: "fs", Need: cf.Resources{MemoryMB: 101}}}, []cf.CellState{cell("a", "z", 100, 100)},
 			[]string{"insufficient resources: memory"}},
@@ -84,7 +81,6 @@ func draw(t *rapid.T) (work []cf.Work, cells []cf.CellState) {
 		c.Free.MemoryMB = rapid.IntRange(0, 1000).Draw(t, "mem")
 		c.Free.DiskMB = rapid.IntRange(0, 1000).Draw(t, "disk")
 		c.Free.Containers = rapid.IntRange(0, 10).Draw(t, "containers")
-		c.Evacuating = rapid.IntRange(0, 9).Draw(t, "evacuating") == 0
 		cells = append(cells, c)
 	}
 	for i := range rapid.IntRange(0, 8).Draw(t, "lrps") {
@@ -99,16 +95,14 @@ func draw(t *rapid.T) (work []cf.Work, cells []cf.CellState) {
 	return work, cells
 }
 
-// No cell is overfilled, nothing lands on an evacuating cell, everything is either placed or told why, and what is
+// No cell is overfilled, everything is either placed or told why, and what is
 // refused really fits nowhere at the end.
 func TestPlaceProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		work, cells := draw(t)
 		free := map[cf.CellID]cf.Resources{}
 		for _, c := range cells {
-			if !c.Evacuating {
-				free[c.ID] = c.Free
-			}
+			free[c.ID] = c.Free
 		}
 		got := Place(work, cells)
 		for i, p := range got {

@@ -229,8 +229,8 @@ func (c *Cell) List(ctx context.Context) ([]cf.CellState, error) {
 	if !c.open {
 		return nil, nil
 	}
-	s := cf.CellState{ID: c.ID, Zone: c.Zone, Address: c.Address, Stacks: stacks, Total: c.room.Total, Free: c.room.Free(),
-		Starting: c.starting, Processes: map[cf.ProcessID]int{}, Seen: time.Now()}
+	s := cf.CellState{ID: c.ID, Zone: c.Zone, Stacks: stacks, Total: c.room.Total, Free: c.room.Free(),
+		Starting: c.starting, Processes: map[cf.ProcessID]int{}}
 	for _, l := range c.lrps {
 		s.Processes[l.desired.Load().ID]++
 	}

@@ -350,7 +350,7 @@ func (s *store) keep(key string, text []byte) (cf.Blob, error) {
 	}
 	s.blobs[key] = text
 	sum := sha256.Sum256(text)
-	return cf.Blob{Key: key, SHA256: hex.EncodeToString(sum[:]), SHA1: "one", Size: int64(len(text))}, nil
+	return cf.Blob{Key: key, SHA256: hex.EncodeToString(sum[:]), Size: int64(len(text))}, nil
 }
 
 // logs keeps envelopes.

@@ -1,6 +1,7 @@
 package cell
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,6 +40,7 @@ type ending struct {
 	kind endingKind
 	code int
 	text string
+	at   time.Time // when the program ended; zero: it did not by itself
 }
 
 type endingKind int
@@ -246,7 +248,8 @@ func (l *lrp) exitedWith(ctx context.Context, x exitOf) ending {
 	l.out.Flush()
 	l.err.Flush()
 	l.log.Tell(l.source, "Exit status %d%s", x.exit.Code, x.note)
-	return ending{kind: crashed, code: x.exit.Code, text: fmt.Sprintf("%s: Exited with status %d%s", l.source, x.exit.Code, x.note)}
+	return ending{kind: crashed, code: x.exit.Code, at: x.exit.At,
+		text: fmt.Sprintf("%s: Exited with status %d%s", l.source, x.exit.Code, x.note)}
 }
 
 // end reports and removes. A crash is reported while its container still stands, so that the next start finds it when
@@ -261,7 +264,7 @@ func (l *lrp) end(ctx context.Context, e ending) {
 	delete(c.lrps, l.actual.Instance)
 	c.mu.Unlock()
 	if e.kind == crashed {
-		crash := cf.Crash{ActualLRP: l.actual, ExitCode: e.code, Text: e.text, At: time.Now()}
+		crash := cf.Crash{ActualLRP: l.actual, ExitCode: e.code, Text: e.text, At: cmp.Or(e.at, time.Now())}
 		if heard, _ := c.report(ctx, "crashed", func(ctx context.Context) error { return c.Board.Crashed(ctx, crash) }); !heard {
 			return
 		}

@@ -150,7 +150,7 @@ func (k *task) upload(ctx context.Context) (*cf.StagingResult, error) {
 		if err != nil {
 			return fmt.Errorf("upload droplet: %w", err)
 		}
-		result.Droplet, result.SHA256, result.SHA1, result.Size = blob.Key, blob.SHA256, blob.SHA1, blob.Size
+		result.Droplet, result.SHA256, result.Size = blob.Key, blob.SHA256, blob.Size
 		k.log.Tell(k.cf.SourceType, "Uploaded droplet (%s)", size(blob.Size))
 		return nil
 	})

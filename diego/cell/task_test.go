@@ -171,7 +171,7 @@ func TestStaging(t *testing.T) {
 	sum := sha256.Sum256([]byte("droplet bytes"))
 	digest := hex.EncodeToString(sum[:])
 	r := got.Result
-	if got.Failed || r == nil || r.Droplet != "droplets/"+digest || r.SHA256 != digest || r.SHA1 != "one" || r.Size != 13 || r.ProcessTypes["web"] != "./go" || len(r.Buildpacks) != 2 ||
+	if got.Failed || r == nil || r.Droplet != "droplets/"+digest || r.SHA256 != digest || r.Size != 13 || r.ProcessTypes["web"] != "./go" || len(r.Buildpacks) != 2 ||
 		r.Buildpacks[0] != (cf.DetectedBuildpack{Key: "ruby_buildpack", Name: "ruby", Version: "1.2"}) || r.Buildpacks[1].DetectOutput != "go" {
 		t.Errorf("done %+v, result %+v", got, r)
 	}

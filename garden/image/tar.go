@@ -3,7 +3,6 @@ package image
 import (
 	"archive/tar"
 	"compress/flate"
-	"compress/gzip"
 	"errors"
 	"io"
 	"io/fs"
@@ -11,6 +10,8 @@ import (
 	"path"
 	"strings"
 	"syscall"
+
+	"github.com/klauspost/compress/gzip"
 
 	"ingot/cf"
 )

@@ -2,6 +2,9 @@ package image
 
 import (
 	"archive/tar"
+	"bytes"
+	"path"
+	"strings"
 	"testing"
 
 	"ingot/cf"
@@ -83,4 +86,57 @@ func TestStackLeavesDevicesOut(t *testing.T) {
 	if _, err := stack(&tar.Header{Name: "../x", Typeflag: tar.TypeReg}); !cf.IsKind(err, cf.KindUnprocessable) {
 		t.Error(err)
 	}
+}
+
+// FuzzPlace: whatever the archive says, nothing is written outside the prefix, nor through a link, nor for another user.
+func FuzzPlace(f *testing.F) {
+	for _, hs := range [][]*tar.Header{
+		{{Name: "./app/", Typeflag: tar.TypeDir, Mode: 0o755}, {Name: "app/run", Typeflag: tar.TypeReg, Mode: 0o4755}},
+		{{Name: "up", Typeflag: tar.TypeSymlink, Linkname: ".."}, {Name: "up/x", Typeflag: tar.TypeReg}},
+		{{Name: "a", Typeflag: tar.TypeReg}, {Name: "b", Typeflag: tar.TypeLink, Linkname: "/../a"}, {Name: "../c", Typeflag: tar.TypeReg}},
+	} {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		for _, h := range hs {
+			if err := w.WriteHeader(h); err != nil {
+				f.Fatal(err)
+			}
+		}
+		f.Add(b.Bytes())
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, links := &placer{prefix: "home/vcap", links: map[string]bool{}}, map[string]bool{}
+		for r := tar.NewReader(bytes.NewReader(data)); ; {
+			h, err := r.Next()
+			if err != nil {
+				return
+			}
+			h.Name = path.Clean(h.Name) // as containerd does
+			wanted, err := p.place(h)
+			if err != nil {
+				return
+			}
+			if !wanted {
+				continue
+			}
+			names := []string{h.Name}
+			if h.Typeflag == tar.TypeLink && h.Linkname != "home/vcap" { // a link to a folder fails by itself
+				names = append(names, h.Linkname)
+			}
+			for _, name := range names {
+				if !strings.HasPrefix(name, "home/vcap/") || path.Clean(name) != name {
+					t.Fatalf("%q is outside: %+v", name, h)
+				}
+				for at := path.Dir(name); at != "home/vcap"; at = path.Dir(at) {
+					if links[at] {
+						t.Fatalf("%q goes through the link %q", name, at)
+					}
+				}
+			}
+			links[h.Name] = h.Typeflag == tar.TypeSymlink
+			if h.Uid != VCAP || h.Gid != VCAP || h.Mode&^0o1777 != 0 || h.PAXRecords != nil {
+				t.Fatalf("taken: %+v", h)
+			}
+		}
+	})
 }

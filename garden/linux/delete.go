@@ -110,10 +110,8 @@ func (e *Engine) purgeBundle(handle string) error {
 
 // unmountAll unmounts everything at and below a folder; what is in use goes when its user does.
 func unmountAll(folder string) error {
-	if _, err := os.Stat(folder); errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err := mount.UnmountRecursive(folder, unix.MNT_DETACH); err != nil {
+	err := mount.UnmountRecursive(folder, unix.MNT_DETACH)
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // never there, or a dying shim was faster
 		return fmt.Errorf("unmount %s: %w", folder, err)
 	}
 	return nil

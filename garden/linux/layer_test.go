@@ -140,7 +140,7 @@ func TestImportImage(t *testing.T) {
 	if b, err := os.ReadFile(filepath.Join(second[0], "etc/version")); err != nil || string(b) != "two" {
 		t.Error(string(b), err)
 	}
-	if err := e.DropUnusedLayers(0); err != nil {
+	if err := e.dropUnusedLayers(0); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(first[0]); err == nil {

@@ -193,7 +193,7 @@ func (e *Engine) AddLayer(ctx context.Context, img string, l cf.Layer, r io.Read
 	if e.images.Layers() <= e.LayerBytes {
 		return nil
 	}
-	return e.DropUnusedLayers(e.LayerBytes)
+	return e.dropUnusedLayers(e.LayerBytes)
 }
 
 // stopped ends a reader with its caller.
@@ -209,9 +209,9 @@ func (s stopped) Read(p []byte) (int, error) {
 	return s.r.Read(p)
 }
 
-// DropUnusedLayers drops layers and replaced images that no container uses, the longest unused first, until the rest has
+// dropUnusedLayers drops layers and replaced images that no container uses, the longest unused first, until the rest has
 // at most so many bytes.
-func (e *Engine) DropUnusedLayers(budget int64) error {
+func (e *Engine) dropUnusedLayers(budget int64) error {
 	e.layers.Lock()
 	defer e.layers.Unlock()
 	used := map[string]bool{}

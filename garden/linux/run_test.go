@@ -295,7 +295,7 @@ func TestLayersAndMounts(t *testing.T) {
 	if _, out := run(t, e, "layer-b", "read", "/home/vcap/app/hello"); !strings.HasSuffix(out, "text first\n") {
 		t.Error("a neighbour's write is seen:", out)
 	}
-	if err := e.DropUnusedLayers(0); err != nil {
+	if err := e.dropUnusedLayers(0); err != nil {
 		t.Fatal(err)
 	}
 	if _, out := run(t, e, "layer-b", "read", "/home/vcap/app/hello"); !strings.HasSuffix(out, "text first\n") {
@@ -306,7 +306,7 @@ func TestLayersAndMounts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := e.DropUnusedLayers(0); err != nil {
+	if err := e.dropUnusedLayers(0); err != nil {
 		t.Fatal(err)
 	}
 	if has, _ := e.HasLayer(ctx, "tiny", l); has {

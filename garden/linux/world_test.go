@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -40,6 +41,9 @@ const roleVar = "INGOT_GARDEN_TEST_ROLE"
 // worldFolder holds the data folders of the tests; it must not be a tmpfs, which cannot be an overlay's disk for long.
 const worldFolder = "/var/tmp/ingot-garden-test"
 
+// tempFolder is where temporary files go in the world: a killed run leaves none elsewhere.
+const tempFolder = worldFolder + "-tmp"
+
 func TestMain(m *testing.M) {
 	switch os.Getenv(roleVar) {
 	case "holder":
@@ -71,13 +75,15 @@ func TestMain(m *testing.M) {
 
 // holdWorld is process 1 of the world: it prepares it, runs the tests and reaps.
 func holdWorld() int {
-	for _, mnt := range []struct{ typ, at string }{{"proc", "/proc"}, {"tmpfs", "/run"}, {"tmpfs", "/tmp"}} {
+	for _, mnt := range []struct{ typ, at string }{{"proc", "/proc"}, {"tmpfs", "/run"}} {
 		if err := unix.Mount(mnt.typ, mnt.at, mnt.typ, 0, ""); err != nil {
 			fmt.Fprintln(os.Stderr, "world: mount", mnt.at, err)
 			return 1
 		}
 	}
-	if err := os.Setenv(roleVar, "inside"); err != nil {
+	err := errors.Join(os.RemoveAll(tempFolder), os.MkdirAll(tempFolder, 0o755), os.Setenv("TMPDIR", tempFolder), os.Setenv(roleVar, "inside"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "world:", err)
 		return 1
 	}
 	pid, err := syscall.ForkExec("/proc/self/exe", os.Args, &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{0, 1, 2}})
@@ -102,8 +108,12 @@ func leaveWorld() int {
 			return 1
 		}
 	}
+	folders := []string{tempFolder}
 	if shared.turn != nil {
-		if err := os.RemoveAll(worldFolder); err != nil {
+		folders = append(folders, worldFolder)
+	}
+	for _, f := range folders {
+		if err := os.RemoveAll(f); err != nil {
 			fmt.Fprintln(os.Stderr, "world:", err)
 			return 1
 		}

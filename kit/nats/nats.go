@@ -1,11 +1,10 @@
 // Package nats runs a NATS server inside this process and connects to it without a network.
 //
-// It promises core NATS only, credentials made anew at each start, and no listening port unless one is asked for.
+// It promises core NATS only, and that nobody outside this process can connect: it listens nowhere.
 // It will not keep messages (no JetStream): what travels here may be lost.
 package nats
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -15,23 +14,12 @@ import (
 )
 
 // Server is a NATS server in this process.
-type Server struct {
-	Host string // where to listen; "" = nowhere
-	Port int    // 0 = any free port, when Host is set
-
-	srv            *server.Server
-	user, password string
-}
+type Server struct{ srv *server.Server }
 
 // Start returns once clients can connect.
 func (s *Server) Start() error {
-	s.user, s.password = rand.Text(), rand.Text()
-	o := &server.Options{ServerName: "ingot", Host: s.Host, Port: s.Port, DontListen: s.Host == "", NoSigs: true, NoLog: true,
-		Username: s.user, Password: s.password, MaxPayload: 1 << 20, WriteDeadline: 10 * time.Second}
-	if s.Port == 0 {
-		o.Port = server.RANDOM_PORT
-	}
-	srv, err := server.NewServer(o)
+	srv, err := server.NewServer(&server.Options{ServerName: "ingot", DontListen: true, NoSigs: true, NoLog: true,
+		MaxPayload: 1 << 20, WriteDeadline: 10 * time.Second})
 	if err != nil {
 		return fmt.Errorf("nats: %w", err)
 	}
@@ -54,18 +42,10 @@ func (s *Server) Stop() {
 
 // Connect opens a connection that comes back by itself until it is closed.
 func (s *Server) Connect(name string) (*nats.Conn, error) {
-	c, err := nats.Connect("", nats.Name(name), nats.InProcessServer(s.srv), nats.UserInfo(s.user, s.password),
+	c, err := nats.Connect("", nats.Name(name), nats.InProcessServer(s.srv),
 		nats.MaxReconnects(-1), nats.ReconnectWait(200*time.Millisecond))
 	if err != nil {
 		return nil, fmt.Errorf("nats: connect %s: %w", name, err)
 	}
 	return c, nil
-}
-
-// URL is where other processes connect, with the credentials; "" when the server does not listen.
-func (s *Server) URL() string {
-	if s.Host == "" {
-		return ""
-	}
-	return "nats://" + s.user + ":" + s.password + "@" + s.srv.Addr().String()
 }

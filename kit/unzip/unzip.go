@@ -16,48 +16,54 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
-
-// ErrBad says that the archive itself is at fault.
-var ErrBad = errors.New("bad archive")
 
 // maxTarget is the longest link target that Linux takes.
 const maxTarget = 4096
 
+// MostEntries is how many files and folders an app may have: the inodes of a container (ecosystem.md §5.1).
+const MostEntries = 200_000
+
 // Options bound and shape what is written.
 type Options struct {
-	Entries  int   // most entries; 0 = 100,000
+	Entries  int   // most entries; 0 = MostEntries
 	Bytes    int64 // most bytes unpacked; 0 = 8 GiB
 	Readable bool  // everybody may read everything, and enter every folder
 }
 
 // File unpacks the archive at name into folder, which exists.
 func File(folder, name string, o Options) error {
-	z, err := zip.OpenReader(name)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrBad, err)
+	if o.Entries == 0 {
+		o.Entries = MostEntries
 	}
-	defer func() { _ = z.Close() }()
+	if o.Bytes == 0 {
+		o.Bytes = 8 << 30
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	z, err := Open(f, st.Size(), o.Entries)
+	if err != nil {
+		return err
+	}
 	root, err := os.OpenRoot(folder)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = root.Close() }()
-	return Into(root, &z.Reader, o)
+	return into(root, z, o)
 }
 
-// Into unpacks z under root.
-func Into(root *os.Root, z *zip.Reader, o Options) error {
-	if o.Entries == 0 {
-		o.Entries = 100_000
-	}
-	if o.Bytes == 0 {
-		o.Bytes = 8 << 30
-	}
-	if len(z.File) > o.Entries {
-		return fmt.Errorf("%w: more than %d entries", ErrBad, o.Entries)
-	}
+// into unpacks z under root.
+func into(root *os.Root, z *zip.Reader, o Options) error {
 	for _, f := range z.File {
 		if err := check(f); err != nil {
 			return err
@@ -76,7 +82,7 @@ func Into(root *os.Root, z *zip.Reader, o Options) error {
 func check(f *zip.File) error {
 	name := strings.TrimSuffix(f.Name, "/")
 	switch {
-	case strings.ContainsAny(name, "\x00\\") || !filepath.IsLocal(filepath.FromSlash(name)):
+	case strings.ContainsRune(name, 0) || !filepath.IsLocal(filepath.FromSlash(name)):
 		return fmt.Errorf("%w: %q leads outside", ErrBad, f.Name)
 	case f.Mode()&(fs.ModeType&^(fs.ModeDir|fs.ModeSymlink)) != 0:
 		return fmt.Errorf("%w: %q is neither file, folder nor link", ErrBad, f.Name)
@@ -148,7 +154,7 @@ func (u *unpacking) finish() error {
 		}
 	}
 	for _, f := range u.links { // once all stand: a link may lead outside only through another one
-		if _, err := u.root.Stat(path.Clean(f.Name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if _, err := u.root.Stat(path.Clean(f.Name)); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ELOOP) {
 			return fmt.Errorf("%w: link %q leads outside", ErrBad, f.Name)
 		}
 	}

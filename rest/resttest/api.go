@@ -138,7 +138,7 @@ type Users struct{ Known []cf.User }
 // Verify takes "admin", "admin_read_only", "global_auditor", "nothing" (no scopes), "expired" and "forged" (refused),
 // and any other name for an ordinary user with the guid "<name>-guid".
 func (u *Users) Verify(_ context.Context, token string) (cf.Identity, error) {
-	id := cf.Identity{UserID: cf.UserID(token + "-guid"), UserName: token, Origin: "uaa", Client: "cf", Expires: time.Now().Add(time.Hour)}
+	id := cf.Identity{UserID: cf.UserID(token + "-guid"), UserName: token, Client: "cf"}
 	switch token {
 	case "admin", "admin_read_only", "global_auditor":
 		id.Scopes = []string{"cloud_controller." + token}

@@ -3,6 +3,7 @@ package script
 
 import (
 	"archive/zip"
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -10,7 +11,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -52,7 +55,7 @@ func TestScripts(t *testing.T) {
 				e.Setenv("ORG", "org-"+filepath.Base(e.WorkDir))
 				return login(e.WorkDir, wrap, cred.API, cred.Username, cred.Password)
 			},
-			Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await, "evilzip": evilZip},
+			Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await, "follow": follow, "evilzip": evilZip},
 		})
 	})
 	noSecrets(t, w, cred.Password)
@@ -106,9 +109,9 @@ func login(home, wrap, api, user, password string) error {
 	return nil
 }
 
-// await LIMIT PATTERN PROGRAM ARGS... repeats the program until its output matches.
+// await LIMIT PATTERN PROGRAM ARGS... repeats the program until its output matches; with ! until it does not.
 func await(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 3 {
+	if len(args) < 3 {
 		ts.Fatalf("usage: await LIMIT PATTERN PROGRAM ARGS...")
 	}
 	limit, err := time.ParseDuration(args[0])
@@ -117,29 +120,90 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	var out []byte
 	for {
-		c := exec.CommandContext(ctx, args[2], args[3:]...)
-		c.Path = filepath.Join(filepath.SplitList(ts.Getenv("PATH"))[0], args[2])
-		c.Err = nil
-		c.Dir = ts.MkAbs(".")
-		c.Env = append(os.Environ(), "CF_HOME="+ts.Getenv("CF_HOME"), "CF_COLOR=false", "PWD="+c.Dir)
-		if out, err = c.CombinedOutput(); pattern.Match(out) {
+		out, err := program(ctx, ts, args[2:]).CombinedOutput()
+		if pattern.Match(out) != neg {
 			return
 		}
 		select {
 		case <-ctx.Done():
-			ts.Fatalf("%v: no %q within %s: %v\n%s", args[2:], args[1], limit, err, out)
+			ts.Fatalf("%v: not within %s: %q: %v\n%s", args[2:], limit, args[1], err, out)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
 
+// follow LIMIT PATTERN PROGRAM ARGS... -- PROGRAM ARGS... repeats the second program until a line of the first, which
+// goes on, matches; then it interrupts the first, which must end.
+func follow(ts *testscript.TestScript, neg bool, args []string) {
+	second := slices.Index(args, "--")
+	if neg || second < 3 {
+		ts.Fatalf("usage: follow LIMIT PATTERN PROGRAM ARGS... -- PROGRAM ARGS...")
+	}
+	limit, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	pattern, err := regexp.Compile(args[1])
+	ts.Check(err)
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	c := program(ctx, ts, args[2:second])
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGINT) }
+	out, err := c.StdoutPipe()
+	ts.Check(err)
+	ts.Check(c.Start())
+	seen := make(chan bool, 1)
+	go func() {
+		found := false
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			if pattern.MatchString(lines.Text()) && !found {
+				found = true
+				seen <- true
+			}
+		}
+		if !found {
+			seen <- false
+		}
+	}()
+	for {
+		_ = program(ctx, ts, args[second+1:]).Run()
+		select {
+		case found := <-seen:
+			cancel()
+			_ = c.Wait() // interrupted
+			if !found {
+				ts.Fatalf("%v ended without a line %q", args[2:second], args[1])
+			}
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// program is a command of the script: one that was wrapped to run inside the world, or else the host's.
+func program(ctx context.Context, ts *testscript.TestScript, args []string) *exec.Cmd {
+	c := exec.CommandContext(ctx, args[0], args[1:]...)
+	if wrapped := filepath.Join(filepath.SplitList(ts.Getenv("PATH"))[0], args[0]); fileExists(wrapped) {
+		c.Path, c.Err = wrapped, nil
+	}
+	c.Dir = ts.MkAbs(".")
+	c.Env = append(os.Environ(), "PATH="+ts.Getenv("PATH"), "CF_HOME="+ts.Getenv("CF_HOME"), "CF_COLOR=false", "PWD="+c.Dir)
+	return c
+}
+
+func fileExists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
 // evilZip KIND FILE writes an archive that wants out of its folder.
 func evilZip(ts *testscript.TestScript, _ bool, args []string) {
-	h := &zip.FileHeader{Name: map[string]string{"dotdot": "../../etc/evil", "absolute": "/etc/evil", "link": "l"}[args[0]]}
-	if args[0] == "link" {
+	h := &zip.FileHeader{Name: map[string]string{"dotdot": "../../etc/evil", "absolute": "/etc/evil", "link": "l", "device": "sda"}[args[0]]}
+	switch args[0] {
+	case "link":
 		h.SetMode(os.ModeSymlink | 0o777)
+	case "device":
+		h.SetMode(os.ModeDevice | 0o600)
 	}
 	f, err := os.Create(ts.MkAbs(args[1]))
 	ts.Check(err)

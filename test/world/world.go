@@ -36,7 +36,8 @@ type World struct {
 	ended  chan error
 }
 
-const prefix = "ingot-world-"
+// A world is big and has thousands of files: /tmp may be memory, and a crowded one is slow.
+const parent, prefix = "/var/tmp", "ingot-world-"
 
 // New makes a world that ends with t.
 func New(t testing.TB) *World {
@@ -46,7 +47,7 @@ func New(t testing.TB) *World {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", prefix)
+	dir, err := os.MkdirTemp(parent, prefix)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -292,7 +293,7 @@ func rmTree(dir string) error {
 
 // sweepDead removes the worlds of test runs that were killed.
 func sweepDead(t testing.TB) {
-	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
+	dirs, err := filepath.Glob(filepath.Join(parent, prefix+"*"))
 	if err != nil {
 		t.Fatal(err)
 	}

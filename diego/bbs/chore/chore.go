@@ -12,7 +12,7 @@ import (
 
 // Bounds of one list.
 const (
-	AtOnce  = 64
+	atOnce  = 64
 	Listed  = 512                    // the most that List need answer
 	backoff = 100 * time.Millisecond // doubles
 	slowest = 30 * time.Second
@@ -100,7 +100,7 @@ func (c *List) begin(ctx context.Context) time.Time {
 			c.tries[ch.Key] = a
 		}
 		switch {
-		case a.busy || c.under == AtOnce:
+		case a.busy || c.under == atOnce:
 		case now.Before(a.next):
 			if a.next.Before(soonest) {
 				soonest = a.next

@@ -70,7 +70,7 @@ func TestFailuresBackOff(t *testing.T) {
 	}
 }
 
-// A piece that hangs holds up nothing else, is not begun twice, and no more than AtOnce are under way.
+// A piece that hangs holds up nothing else, is not begun twice, and no more than atOnce are under way.
 func TestHangingPieces(t *testing.T) {
 	under, most, calls := 0, 0, map[string]int{}
 	w := &work{undone: map[string]bool{}}
@@ -90,7 +90,7 @@ func TestHangingPieces(t *testing.T) {
 	}
 	run(t, w, func(l *List) {
 		w.mu.Lock()
-		for i := range AtOnce - 1 {
+		for i := range atOnce - 1 {
 			w.undone[fmt.Sprint("h", i)] = true
 		}
 		for i := range 200 {
@@ -102,7 +102,7 @@ func TestHangingPieces(t *testing.T) {
 		time.Sleep(time.Minute)
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if len(w.undone) != AtOnce-1 || most > AtOnce {
+		if len(w.undone) != atOnce-1 || most > atOnce {
 			t.Errorf("%d undone, %d at once", len(w.undone), most)
 		}
 		for key, n := range calls {

@@ -20,8 +20,8 @@ import (
 	"ingot/kit/unzip"
 )
 
-// Keep is how many buildpacks stay unpacked.
-const Keep = 32
+// keep is how many buildpacks stay unpacked.
+const keep = 32
 
 // Packs are the buildpacks that lie unpacked on the host, a folder each, named by the digest of its zip.
 type Packs struct {
@@ -143,7 +143,7 @@ func (p *Packs) prune() error {
 	slices.SortFunc(have, func(a, b fs.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, i := range have[min(Keep, len(have)):] {
+	for _, i := range have[min(keep, len(have)):] {
 		if p.used[i.Name()] > 0 {
 			continue
 		}

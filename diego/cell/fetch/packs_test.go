@@ -145,7 +145,7 @@ func TestTidyAfterAKill(t *testing.T) {
 func TestPrunes(t *testing.T) {
 	p, b := newPacks(t)
 	var held string
-	for i := range Keep + 5 {
+	for i := range keep + 5 {
 		name, free, err := p.Get(t.Context(), b.pack(t, string(rune('a'+i))))
 		if err != nil {
 			t.Fatal(err)
@@ -161,7 +161,7 @@ func TestPrunes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if es, err := os.ReadDir(p.Folder); err != nil || len(es) > Keep+1 {
+	if es, err := os.ReadDir(p.Folder); err != nil || len(es) > keep+1 {
 		t.Errorf("%d buildpacks stay, %v", len(es), err)
 	}
 	if _, err := os.Stat(held); err != nil {

@@ -18,8 +18,8 @@ import (
 	"ingot/cf"
 )
 
-// Most is the longest line in bytes; what is longer becomes several lines. (Diego: MAX_MESSAGE_SIZE.)
-const Most = 61440
+// most is the longest line in bytes; what is longer becomes several lines. (Diego: MAX_MESSAGE_SIZE.)
+const most = 61440
 
 // pause is how long nothing is taken after the rate limit was exceeded.
 const pause = time.Second
@@ -156,10 +156,10 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// add grows the line; whole lines of Most bytes leave at once, cut between characters.
+// add grows the line; whole lines of most bytes leave at once, cut between characters.
 func (w *Writer) add(p []byte) {
-	for len(w.part)+len(p) >= Most {
-		room := Most - len(w.part)
+	for len(w.part)+len(p) >= most {
+		room := most - len(w.part)
 		cut := room
 		for back := 0; back < utf8.UTFMax-1 && cut > 1 && cut < len(p) && !utf8.RuneStart(p[cut]); back++ {
 			cut--

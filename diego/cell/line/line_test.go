@@ -28,7 +28,7 @@ func (s *sink) text() (out []string) {
 }
 
 func TestSplits(t *testing.T) {
-	long := strings.Repeat("x", Most)
+	long := strings.Repeat("x", most)
 	for name, c := range map[string]struct {
 		writes []string
 		want   []string
@@ -39,7 +39,7 @@ func TestSplits(t *testing.T) {
 		"empty lines":      {[]string{"\n\n\na\n\n"}, []string{"a"}},
 		"no end":           {[]string{"a\nb"}, []string{"a", "b"}},
 		"too long":         {[]string{long + "yz\n"}, []string{long, "yz"}},
-		"too long, pieces": {[]string{long[:Most-1], "yz", "\n"}, []string{long[:Most-1] + "y", "z"}},
+		"too long, pieces": {[]string{long[:most-1], "yz", "\n"}, []string{long[:most-1] + "y", "z"}},
 		"thrice too long":  {[]string{long + long + long + "\n"}, []string{long, long, long}},
 		"not text":         {[]string{"\xff\xfe\n"}, []string{"\xff\xfe"}},
 	} {
@@ -67,16 +67,16 @@ func TestSplits(t *testing.T) {
 func TestCutsBetweenCharacters(t *testing.T) {
 	s := &sink{}
 	w := New(s, "app", "0", nil, -1).Writer("APP", false)
-	if _, err := w.Write([]byte("a" + strings.Repeat("é", Most))); err != nil {
+	if _, err := w.Write([]byte("a" + strings.Repeat("é", most))); err != nil {
 		t.Fatal(err)
 	}
 	w.Flush()
 	for _, l := range s.text() {
-		if !utf8.ValidString(l) || len(l) > Most {
+		if !utf8.ValidString(l) || len(l) > most {
 			t.Fatalf("a line of %d bytes is cut badly", len(l))
 		}
 	}
-	if got := strings.Join(s.text(), ""); got != "a"+strings.Repeat("é", Most) {
+	if got := strings.Join(s.text(), ""); got != "a"+strings.Repeat("é", most) {
 		t.Error("text was lost")
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"ingot/cf"
 )
 
-// KeepDiskMB of the real disk are never given away: the files of containers are sparse, and a full disk loses data silently.
-const KeepDiskMB = 1024
+// keepDiskMB of the real disk are never given away: the files of containers are sparse, and a full disk loses data silently.
+const keepDiskMB = 1024
 
 // Room is the room of one host.
 type Room struct {
@@ -40,7 +40,7 @@ func (r *Room) free() cf.Resources {
 	}
 	var fs unix.Statfs_t
 	if unix.Statfs(r.Folder, &fs) == nil {
-		f.DiskMB = min(f.DiskMB, int(fs.Bavail*uint64(fs.Bsize)>>20)-KeepDiskMB)
+		f.DiskMB = min(f.DiskMB, int(fs.Bavail*uint64(fs.Bsize)>>20)-keepDiskMB)
 	}
 	f.DiskMB = max(f.DiskMB, 0)
 	return f

@@ -3,7 +3,6 @@ package builder
 import (
 	"archive/tar"
 	"bufio"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,8 @@ import (
 	"path"
 	"path/filepath"
 	"time"
+
+	"github.com/klauspost/compress/gzip"
 )
 
 // vcap's ids in every stack.

@@ -45,7 +45,8 @@ func (l *Leases) address(slot int) netip.Addr {
 	return number(binary.BigEndian.Uint32(b[:]) + 2 + uint32(slot))
 }
 
-func (l *Leases) size() int {
+// Size is the number of slots.
+func (l *Leases) Size() int {
 	return min(maxSlots, 1<<(32-l.Network.Bits())-3) // without the network's own, the gateway and broadcast
 }
 
@@ -66,7 +67,7 @@ func (l *Leases) Take(handle string, ports []int) (Lease, error) {
 		}
 		return Lease{}, cf.Errorf(cf.KindConflict, "", "container %s holds other ports", handle)
 	}
-	slot, ok := free(l.slots, l.nextSlot, l.size())
+	slot, ok := free(l.slots, l.nextSlot, l.Size())
 	if !ok || len(ports) > lastPort-firstPort+1-len(l.ports) {
 		return Lease{}, cf.Errorf(cf.KindNoRoom, "", "no address or port is left for container %s", handle)
 	}
@@ -116,16 +117,6 @@ func (l *Leases) Give(handle string) {
 		delete(l.ports, p.Host-firstPort)
 	}
 }
-
-// Used tells how many slots are taken, and Size how many there are.
-func (l *Leases) Used() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.held)
-}
-
-// Size is the number of slots.
-func (l *Leases) Size() int { return l.size() }
 
 // free finds the first number from next on, round about, that is not used.
 func free(used map[int]bool, next, size int) (int, bool) {

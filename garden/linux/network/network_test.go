@@ -168,7 +168,7 @@ func TestPortsRunOut(t *testing.T) {
 	if _, err := l.Take("c", ports[:2]); !cf.IsKind(err, cf.KindNoRoom) {
 		t.Error(err)
 	}
-	if l.Used() != 2 {
-		t.Error(l.Used())
+	if len(l.held) != 2 {
+		t.Error(l.held)
 	}
 }
