@@ -154,7 +154,11 @@ func TestHelpHasExamples(t *testing.T) {
 }
 
 func TestVersionJSON(t *testing.T) {
-	code, out, _ := ingot(t, "version", "--json")
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "ingot.yml"), 0o700); err != nil { // nobody can read that
+		t.Fatal(err)
+	}
+	code, out, _ := ingot(t, "version", "--json", "--data", dir)
 	var v map[string]string
 	if err := json.Unmarshal([]byte(out), &v); code != 0 || err != nil || v["version"] == "" {
 		t.Errorf("exit %d, %v: %s", code, err, out)

@@ -18,9 +18,9 @@ type feature struct {
 func features() []feature {
 	return []feature{
 		{"push from source", "beta", "nodejs_buildpack and binary_buildpack; the other buildpacks are absent"},
-		{"orgs, spaces, roles, users", "beta", "quotas are absent: an org has the default quota, which is not enforced yet"},
+		{"orgs, spaces, roles, users", "beta", "an org has the default quota, which is not enforced yet"},
 		{"apps, processes, builds, droplets, packages", "beta", ""},
-		{"routes and domains", "beta", "HTTP routes; TCP routes, sharing and weights are absent"},
+		{"routes and domains", "beta", "HTTP routes; TCP routes, weights, policies and sharing or moving routes and domains are absent"},
 		{"manifests", "beta", "apply, diff, generate"},
 		{"logs", "beta", "log-cache; plain fifos: an app that writes more than 64 KiB while Ingot is down waits until it is back"},
 		{"containers", "beta", "user namespaces, seccomp, limits of memory, pids, CPU shares and disk"},
@@ -33,6 +33,9 @@ func features() []feature {
 		{"rate limits", "absent", ""},
 		{"rolling deployments, tasks, revisions, sidecars", "absent", ""},
 		{"services and service brokers", "absent", ""},
+		{"buildpacks of one's own, upload of droplets", "absent", "also changing and deleting buildpacks, and clearing all build caches"},
+		{"quotas of one's own, isolation segments", "absent", ""},
+		{"usage events", "absent", ""},
 		{"docker images", "absent", ""},
 		{"ssh", "absent", ""},
 		{"application security groups", "absent", "CF's two default groups are applied"},
@@ -47,6 +50,7 @@ func featuresCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "features", Short: "List what this Ingot can do, with its maturity", Example: "  ingot features --json", Args: cobra.NoArgs,
+		PersistentPreRunE: unconfigured,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if asJSON {
 				return printJSON(cmd, features())

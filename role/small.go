@@ -18,10 +18,14 @@ import (
 // Version is set by the build.
 var Version = "dev"
 
+// unconfigured stands before commands that say what this program is: whoever may not read the configuration may ask.
+func unconfigured(*cobra.Command, []string) error { return nil }
+
 func versionCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "version", Short: "Print the version", Example: "  ingot version --json", Args: cobra.NoArgs,
+		PersistentPreRunE: unconfigured,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !asJSON {
 				return printf(cmd, "ingot version %s\n", Version)

@@ -74,6 +74,7 @@ func upHere(ctx context.Context, c Config, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	go boundLog(ctx, c.path("ingot.log"))
 	begin := time.Now()
 	err = p.Start(ctx)
 	switch {
