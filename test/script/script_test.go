@@ -120,15 +120,17 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
+	var last string // the one that the limit ends says nothing
 	for {
 		out, err := program(ctx, ts, args[2:]).CombinedOutput()
-		if pattern.Match(out) != neg {
+		if pattern.Match(out) != neg && ctx.Err() == nil {
 			return
 		}
 		select {
 		case <-ctx.Done():
-			ts.Fatalf("%v: not within %s: %q: %v\n%s", args[2:], limit, args[1], err, out)
+			ts.Fatalf("%v: not within %s: %q: %s", args[2:], limit, args[1], last)
 		case <-time.After(50 * time.Millisecond):
+			last = fmt.Sprintf("%v\n%s", err, out)
 		}
 	}
 }
