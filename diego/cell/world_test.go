@@ -64,7 +64,7 @@ func again(t *testing.T, phase, delay string, attr *syscall.SysProcAttr) {
 	runtime.LockOSThread() // the death signal is that of this thread
 	defer runtime.UnlockOSThread()
 	cmd := exec.Command("/proc/self/exe", "-test.run=^TestWorld$", "-test.timeout=5m")
-	cmd.Env = append(os.Environ(), phaseVar+"="+phase, delayVar+"="+delay)
+	cmd.Env = append(os.Environ(), phaseVar+"="+phase, delayVar+"="+delay, "TMPDIR="+t.TempDir()) // whoever dies leaves no folder
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = &out, &out, attr
 	err := cmd.Run()
