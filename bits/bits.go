@@ -42,6 +42,9 @@ type Bits struct {
 	Grace      time.Duration // how long a deleted blob stays; 0 = 24 h
 	MaxPackage int64         // bytes, zipped and unzipped; 0 = 1 GiB
 	MinFree    int64         // bytes of Dir's disk that uploads leave free; 0 = 256 MiB
+	// InUse tells whether anything refers to the blob of a key. It is asked once more when the grace of a deleted blob is
+	// over, so that an upload of the same bytes that ran beside the deletion loses nothing. Nil: nothing does.
+	InUse func(ctx context.Context, key string) (bool, error)
 
 	store   blob.Store
 	pool    match.Pool
@@ -58,6 +61,12 @@ func (b *Bits) Start(ctx context.Context) error {
 	}
 	b.store.Grace, b.store.MinFree = or(b.Grace, grace), or(b.MinFree, minFree)
 	b.pool = match.Pool{Store: &b.store, MaxPackage: or(b.MaxPackage, maxPackage)}
+	if b.InUse != nil {
+		b.store.InUse = func(ctx context.Context, at string) (bool, error) {
+			kind, _, _ := strings.Cut(at, "/")
+			return b.InUse(ctx, kind+"/"+at[strings.LastIndexByte(at, '/')+1:])
+		}
+	}
 	if err := b.store.Open(ctx, b.Dir, b.Bucket); err != nil {
 		return err
 	}

@@ -349,6 +349,35 @@ func TestPutCancelsDelete(t *testing.T) {
 	}
 }
 
+// TestSweepAsksOnceMore keeps a deleted blob that is in use when its grace ends.
+func TestSweepAsksOnceMore(t *testing.T) {
+	ctx := t.Context()
+	b := &Bits{Dir: t.TempDir(), Keys: sign.Keys{{Secret: "s"}}, Grace: time.Nanosecond}
+	var asked string
+	used := true
+	b.InUse = func(_ context.Context, key string) (bool, error) { asked = key; return used, nil }
+	if err := b.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = b.Stop(ctx) }()
+	blob, err := b.Put(ctx, cf.BlobPackage, strings.NewReader("bytes"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time there is no mark any more
+		if err := errors.Join(b.Delete(ctx, blob.Key), b.store.Sweep(ctx), b.store.Sweep(ctx)); err != nil || contents(t, b, blob.Key) != "bytes" {
+			t.Errorf("in use and swept: %v", err)
+		}
+	}
+	used = false
+	if err := errors.Join(b.Delete(ctx, blob.Key), b.store.Sweep(ctx)); err != nil || contents(t, b, blob.Key) != "not found" {
+		t.Errorf("not in use and kept: %v", err)
+	}
+	if asked != blob.Key {
+		t.Errorf("asked for %q, want %q", asked, blob.Key)
+	}
+}
+
 func TestSignedURLs(t *testing.T) {
 	b := newBits(t, nil)
 	blob, err := b.Put(ctx, cf.BlobPackage, strings.NewReader("hello world"))

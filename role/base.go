@@ -14,6 +14,7 @@ import (
 	"ingot/buildpacks"
 	"ingot/buildpacks/stack"
 	"ingot/capi/admin"
+	"ingot/capi/build"
 	"ingot/cf"
 	"ingot/garden/linux"
 	"ingot/kit/mtls"
@@ -86,6 +87,9 @@ func (r *rooms) startBits(ctx context.Context) error {
 		return err
 	}
 	r.bits.Keys = sign.Keys{{Secret: secret}}
+	r.bits.InUse = func(ctx context.Context, key string) (bool, error) {
+		return build.InUse(ctx, r.stores["cc"].Read(), key)
+	}
 	return r.bits.Start(ctx)
 }
 

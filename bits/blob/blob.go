@@ -31,6 +31,8 @@ const graves = "deleted/"
 type Store struct {
 	Grace   time.Duration // how long a removed blob stays
 	MinFree int64         // bytes that a local folder must keep free
+	// InUse is asked, where it is set, before the bytes of a removed blob go: its path is wanted again.
+	InUse func(ctx context.Context, path string) (bool, error)
 
 	bucket *blob.Bucket
 	root   string // of a local bucket; else empty
@@ -147,7 +149,7 @@ func (s *Store) RemoveAll(ctx context.Context, prefix string) error {
 	return s.each(ctx, prefix, func(o *blob.ListObject) error { return s.drop(ctx, o.Key) })
 }
 
-// Sweep removes the bytes of blobs whose grace is over.
+// Sweep removes the bytes of blobs whose grace is over and that nobody uses again.
 func (s *Store) Sweep(ctx context.Context) error {
 	return s.each(ctx, graves, func(o *blob.ListObject) error {
 		if time.Since(o.ModTime) < s.Grace {
@@ -159,6 +161,13 @@ func (s *Store) Sweep(ctx context.Context) error {
 			return err // it was stored anew in between
 		}
 		path := strings.TrimPrefix(o.Key, graves)
+		if s.InUse != nil {
+			if used, err := s.InUse(ctx, path); err != nil {
+				return fmt.Errorf("is blob %s in use: %w", path, err)
+			} else if used { // it was referred to while it was being removed
+				return s.drop(ctx, o.Key)
+			}
+		}
 		slog.Info("blob store: removed", "blob", path)
 		return errors.Join(s.drop(ctx, path), s.drop(ctx, o.Key)) // in this order: a kill in between repeats the first
 	})

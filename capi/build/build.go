@@ -223,7 +223,7 @@ func (f *Family) Release(ctx context.Context, blob string) error {
 // release enqueues the deletion of those of the blobs that nothing refers to.
 func release(ctx context.Context, tx bun.Tx, blobs ...string) error {
 	for _, key := range blobs {
-		if used, err := referred(ctx, tx, key); err != nil || used || key == "" {
+		if used, err := InUse(ctx, tx, key); err != nil || used || key == "" {
 			if err != nil {
 				return err
 			}
@@ -236,7 +236,8 @@ func release(ctx context.Context, tx bun.Tx, blobs ...string) error {
 	return nil
 }
 
-func referred(ctx context.Context, db bun.IDB, key string) (bool, error) {
+// InUse tells whether a package or a droplet refers to the blob.
+func InUse(ctx context.Context, db bun.IDB, key string) (bool, error) {
 	for _, table := range []string{"build_packages", "build_droplets"} {
 		used, err := db.NewSelect().TableExpr(table).ColumnExpr("1").Where("blob = ?", key).Exists(ctx)
 		if err != nil || used {
@@ -247,25 +248,13 @@ func referred(ctx context.Context, db bun.IDB, key string) (bool, error) {
 }
 
 // removeBlobs is the job blob.delete. Blobs are found by their digest: the same bytes may have been uploaded again
-// meanwhile, so it looks before, and after it, when it puts back what it should not have taken (the bytes are still there: bits
-// keeps them for a while).
+// meanwhile, so it looks first, and bits asks InUse once more before the bytes go.
 func (f *Family) removeBlobs(ctx context.Context, j *job.Job) error {
-	key := j.ResourceGUID
-	if used, err := referred(ctx, f.DB.Read(), key); err != nil || used {
+	if used, err := InUse(ctx, f.DB.Read(), j.ResourceGUID); err != nil || used {
 		return err
 	}
-	if err := f.Blobs.Delete(ctx, key); err != nil && !cf.IsKind(err, cf.KindNotFound) {
+	if err := f.Blobs.Delete(ctx, j.ResourceGUID); err != nil && !cf.IsKind(err, cf.KindNotFound) {
 		return err
 	}
-	if used, err := referred(ctx, f.DB.Read(), key); err != nil || !used {
-		return err
-	}
-	r, _, err := f.Blobs.Open(ctx, key)
-	if err != nil {
-		return fmt.Errorf("put back %s: %w", key, err)
-	}
-	defer func() { _ = r.Close() }()
-	kind, _, _ := cutKey(key)
-	_, err = f.Blobs.Put(ctx, kind, r)
-	return err
+	return nil
 }

@@ -21,11 +21,6 @@ import (
 	"ingot/rest/row"
 )
 
-func cutKey(key string) (cf.BlobKind, string, bool) {
-	kind, digest, ok := strings.Cut(key, "/")
-	return cf.BlobKind(kind), digest, ok
-}
-
 func (f *Family) packages() *rest.Resource[Package] {
 	return &rest.Resource[Package]{
 		Kind: "package", Path: "/v3/packages", Visible: access.InSpaces("space_guid"),
