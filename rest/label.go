@@ -35,8 +35,8 @@ var (
 	}
 )
 
-// keyFault says what is wrong with the key of a label or annotation, or "".
-func keyFault(key string) string {
+// KeyFault says what is wrong with the key of a label or annotation, or "".
+func KeyFault(key string) string {
 	prefix, name, slash := strings.Cut(key, "/")
 	if !slash {
 		prefix, name = "", key
@@ -58,12 +58,20 @@ func keyFault(key string) string {
 	return wordFault(name, maxKey)
 }
 
-// valueFault says what is wrong with the value of a label, or "".
-func valueFault(value string) string {
+// LabelFault says what is wrong with the value of a label, or "".
+func LabelFault(value string) string {
 	if value == "" {
 		return ""
 	}
 	return wordFault(value, maxLabel)
+}
+
+// AnnotationFault says what is wrong with the value of an annotation, or "".
+func AnnotationFault(value string) string {
+	if utf8.RuneCountInString(value) > maxAnnotation {
+		return fmt.Sprintf("'%s...' is greater than %d characters", first(value), maxAnnotation)
+	}
+	return ""
 }
 
 func wordFault(s string, longest int) string {
@@ -140,11 +148,11 @@ func requirement(text string) (key, op string, values []string) {
 }
 
 func selectorFault(key string, values []string) string {
-	if fault := keyFault(key); fault != "" {
+	if fault := KeyFault(key); fault != "" {
 		return fault
 	}
 	for _, v := range values {
-		if fault := valueFault(v); fault != "" {
+		if fault := LabelFault(v); fault != "" {
 			return fault
 		}
 	}
@@ -154,11 +162,11 @@ func selectorFault(key string, values []string) string {
 // checkMetadata says what is wrong with the metadata of a body, in CF's words without the leading "Metadata".
 func checkMetadata(p row.Patch) (faults []string) {
 	for _, k := range sorted(p.Labels) {
-		if f := keyFault(k); f != "" {
+		if f := KeyFault(k); f != "" {
 			faults = append(faults, "label key error: "+f)
 		}
 		if v := p.Labels[k]; v != nil {
-			if f := valueFault(*v); f != "" {
+			if f := LabelFault(*v); f != "" {
 				faults = append(faults, "label value error: "+f)
 			}
 		}
@@ -168,11 +176,11 @@ func checkMetadata(p row.Patch) (faults []string) {
 		if v == nil {
 			continue
 		}
-		if f := keyFault(k); f != "" && *v != "" {
+		if f := KeyFault(k); f != "" && *v != "" {
 			faults = append(faults, "annotation key error: "+f)
 		}
-		if utf8.RuneCountInString(*v) > maxAnnotation {
-			faults = append(faults, fmt.Sprintf("annotation value error: '%s...' is greater than %d characters", first(*v), maxAnnotation))
+		if f := AnnotationFault(*v); f != "" {
+			faults = append(faults, "annotation value error: "+f)
 		}
 	}
 	return faults
