@@ -17,6 +17,7 @@ import (
 	"ingot/capi/build"
 	"ingot/cf"
 	"ingot/garden/linux"
+	"ingot/kit/file"
 	"ingot/kit/mtls"
 	"ingot/kit/nats"
 	"ingot/kit/sql"
@@ -99,7 +100,7 @@ func (r *rooms) secret(name string) (string, error) {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		b = []byte(rand.Text())
-		err = writeSecret(path, b)
+		err = file.Replace(path, b, 0o600)
 	}
 	return string(b), err
 }

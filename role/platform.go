@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"ingot/kit/file"
 	"ingot/kit/lock"
 	"ingot/kit/run"
 )
@@ -112,18 +113,5 @@ func makeCredentials(c Config) (credentials, error) {
 	if err != nil {
 		return k, err
 	}
-	return k, writeSecret(c.path("credentials.json"), b)
-}
-
-// writeSecret writes a 0600 file whole or not at all.
-func writeSecret(path string, b []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return k, file.Replace(c.path("credentials.json"), b, 0o600)
 }

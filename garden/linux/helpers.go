@@ -6,12 +6,13 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"ingot/kit/file"
 )
 
 //go:embed all:bin
@@ -72,13 +73,9 @@ func unzip(path string, packed []byte) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o755)
+	program, err := io.ReadAll(z)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, z)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return file.Replace(path, program, 0o755)
 }

@@ -35,7 +35,7 @@ func zipped(b []byte) []byte {
 
 func TestBadArchives(t *testing.T) {
 	e := engine(t)
-	good := archiveOf(dir("app", 0), file("app/x", 0o644, strings.Repeat("x", 10000)))
+	good := archiveOf(dir("app", 0), tarFile("app/x", 0o644, strings.Repeat("x", 10000)))
 	odd := func(h tar.Header) []byte { return archiveOf(entry{Header: h}) }
 	for name, c := range map[string]struct {
 		b    []byte
@@ -116,7 +116,7 @@ func TestImportImage(t *testing.T) {
 	path := filepath.Join(worldFolder, "other.tar.gz")
 	write := func(text string) {
 		t.Helper()
-		if err := os.WriteFile(path, zipped(archiveOf(dir("etc", 0), file("etc/version", 0o644, text))), 0o600); err != nil {
+		if err := os.WriteFile(path, zipped(archiveOf(dir("etc", 0), tarFile("etc/version", 0o644, text))), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if err := e.ImportImage(ctx, "other", path); err != nil {

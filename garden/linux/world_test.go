@@ -186,7 +186,7 @@ func prepareWorld() (string, error) {
 	path := filepath.Join(worldFolder, "stack.tar")
 	return path, os.WriteFile(path, archiveOf(
 		dir("proc", 0), dir("sys", 0), dir("dev", 0), dir("etc", 0), dir("home", 0), dir("home/vcap", 2000), dir("tmp", 0),
-		file("program", 0o755, string(text)), file("rootonly", 0o600, "secret")), 0o600)
+		tarFile("program", 0o755, string(text)), tarFile("rootonly", 0o600, "secret")), 0o600)
 }
 
 // entry is a file of a test's archive.
@@ -199,7 +199,7 @@ func dir(name string, owner int) entry {
 	return entry{Header: tar.Header{Name: "./" + name + "/", Typeflag: tar.TypeDir, Mode: 0o755, Uid: owner, Gid: owner}}
 }
 
-func file(name string, mode int64, text string) entry {
+func tarFile(name string, mode int64, text string) entry {
 	return entry{tar.Header{Name: "./" + name, Typeflag: tar.TypeReg, Mode: mode, Size: int64(len(text))}, text}
 }
 
@@ -222,7 +222,7 @@ func archiveOf(entries ...entry) []byte {
 
 // droplet is a layer and its bytes.
 func droplet(text string) (cf.Layer, []byte) {
-	b := archiveOf(dir("app", 0), file("app/hello", 0o644, text))
+	b := archiveOf(dir("app", 0), tarFile("app/hello", 0o644, text))
 	sum := sha256.Sum256(b)
 	return cf.Layer{Digest: hex.EncodeToString(sum[:]), Prefix: "home/vcap"}, b
 }

@@ -20,6 +20,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"ingot/kit/file"
 )
 
 // CA issues certificates.
@@ -49,7 +51,7 @@ func LoadCA(folder, name string) (*CA, error) {
 	if err := writeKey(key, k); err != nil { // the key first: a certificate without its key would be kept for ever
 		return nil, err
 	}
-	if err := replace(crt, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
+	if err := file.Replace(crt, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
 		return nil, err
 	}
 	return readCA(crt, key)
@@ -121,20 +123,5 @@ func writeKey(path string, k *ecdsa.PrivateKey) error {
 	if err != nil {
 		return err
 	}
-	return replace(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
-}
-
-// replace writes a file whole or not at all.
-func replace(path string, data []byte, mode os.FileMode) error {
-	tmp := path + ".new"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(tmp, path)
+	return file.Replace(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
 }

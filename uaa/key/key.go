@@ -18,10 +18,11 @@ import (
 	"fmt"
 	"math/big"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"ingot/kit/file"
 )
 
 const bits = 2048
@@ -45,7 +46,7 @@ type Public struct {
 }
 
 // file is the form on disk: the first key signs, the others are still accepted.
-type file struct {
+type keyFile struct {
 	Keys []stored `json:"keys"`
 }
 
@@ -84,37 +85,18 @@ func create(path string) ([]byte, error) {
 		return nil, err
 	}
 	sum := sha256.Sum256(spki)
-	text, err := json.Marshal(file{[]stored{{
+	text, err := json.Marshal(keyFile{[]stored{{
 		ID:  "key-" + hex.EncodeToString(sum[:8]),
 		PEM: string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
 	}}})
 	if err != nil {
 		return nil, err
 	}
-	return text, write(path, text)
-}
-
-func write(path string, text []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return text, file.Replace(path, text, 0o600)
 }
 
 func parse(text []byte) (*Set, error) {
-	var f file
+	var f keyFile
 	if err := json.Unmarshal(text, &f); err != nil {
 		return nil, err
 	}

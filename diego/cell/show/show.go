@@ -15,6 +15,7 @@ import (
 
 	"ingot/cf"
 	"ingot/diego/cell/env"
+	"ingot/kit/file"
 )
 
 // Program is where containers see the program lifecycle.
@@ -66,13 +67,5 @@ func place(name string, data []byte, mode fs.FileMode) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(name), ".new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return os.Rename(f.Name(), name)
+	return file.Replace(name, data, mode)
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"ingot/kit/file"
 )
 
 // errGone is what removing a link says that went by itself, with its namespace.
@@ -60,10 +62,7 @@ func (n *Network) forwarding() error {
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(n.Memory+".new", text, 0o600); err != nil {
-			return err
-		}
-		if err := os.Rename(n.Memory+".new", n.Memory); err != nil {
+		if err := file.Replace(n.Memory, text, 0o600); err != nil {
 			return err
 		}
 	}
