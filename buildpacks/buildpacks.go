@@ -28,7 +28,7 @@ import (
 	"ingot/buildpacks/stager"
 )
 
-//go:embed binary/manifest.yml binary/VERSION nodejs/manifest.yml nodejs/VERSION
+//go:embed */manifest.yml */VERSION
 var files embed.FS
 
 //go:embed all:bin
@@ -42,12 +42,16 @@ type Buildpack struct {
 	folder   string // in files
 }
 
+// order is the default one of cf-deployment, with what we have.
+var order = []string{"staticfile", "java", "nodejs", "python", "php", "nginx", "binary"}
+
 // All lists the default buildpacks in CF's order of detection.
 func All() []Buildpack {
-	return []Buildpack{
-		{Name: "nodejs_buildpack", Position: 1, Stack: stack.Name, folder: "nodejs"},
-		{Name: "binary_buildpack", Position: 2, Stack: stack.Name, folder: "binary"},
+	var all []Buildpack
+	for i, language := range order {
+		all = append(all, Buildpack{Name: language + "_buildpack", Position: i + 1, Stack: stack.Name, folder: language})
 	}
+	return all
 }
 
 // phases are the programs of the contract.
