@@ -94,7 +94,7 @@ func newWorld(t *testing.T) world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pack, _, err := All()[0].Zip(t.Context(), need.Cache(), t.Output())
+	pack, _, err := All()[1].Zip(t.Context(), need.Cache(), t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}
