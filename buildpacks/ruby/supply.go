@@ -63,10 +63,13 @@ func install(s *stager.Stager, ruby string) error {
 	if err := forgetBundler(s, lock, bundler); err != nil {
 		return err
 	}
-	// Where the app has a lock, it is followed to the letter. Its own .bundle/config has no say on where gems go.
+	// Where the app has a lock, it is followed to the letter; where not, the one that Bundler makes is none of the app's.
+	// Its own .bundle/config has no say on where gems go.
 	env := map[string]string{"NOKOGIRI_USE_SYSTEM_LIBRARIES": "true", "BUNDLE_IGNORE_CONFIG": "true"}
 	if s.Has(gemfile() + ".lock") {
 		env["BUNDLE_DEPLOYMENT"] = "true"
+	} else {
+		defer func() { _ = os.Remove(lock) }()
 	}
 	if os.Getenv("MAKEFLAGS") == "" {
 		env["MAKEFLAGS"] = "-j" + strconv.Itoa(runtime.NumCPU())
