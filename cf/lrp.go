@@ -165,7 +165,7 @@ type Task struct {
 // BuildpackRef names one buildpack that a staging may use.
 type BuildpackRef struct {
 	Name       string `json:"name"`   // CF's name, such as nodejs_buildpack; or the URL of a custom one
-	Blob       string `json:"blob"`   // blob key of its zip
+	Blob       string `json:"blob"`   // blob key of its zip; "" where Name is a URL, which the build downloads
 	Digest     string `json:"digest"` // sha256 of the zip
 	SkipDetect bool   `json:"skip_detect"`
 }

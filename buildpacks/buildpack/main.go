@@ -14,11 +14,13 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"ingot/buildpacks/binary"
+	"ingot/buildpacks/golang"
 	"ingot/buildpacks/java"
 	"ingot/buildpacks/nginx"
 	"ingot/buildpacks/nodejs"
 	"ingot/buildpacks/php"
 	"ingot/buildpacks/python"
+	"ingot/buildpacks/ruby"
 	"ingot/buildpacks/stager"
 	"ingot/buildpacks/staticfile"
 )
@@ -33,11 +35,13 @@ type buildpack struct {
 
 var buildpacks = map[string]buildpack{
 	"binary":     {binary.Detect, binary.Supply, binary.Finalize, binary.Release},
+	"go":         {golang.Detect, golang.Supply, golang.Finalize, golang.Release},
 	"java":       {java.Detect, java.Supply, java.Finalize, java.Release},
 	"nginx":      {nginx.Detect, nginx.Supply, nginx.Finalize, nginx.Release},
 	"nodejs":     {nodejs.Detect, nodejs.Supply, nodejs.Finalize, nodejs.Release},
 	"php":        {php.Detect, php.Supply, php.Finalize, php.Release},
 	"python":     {python.Detect, python.Supply, python.Finalize, python.Release},
+	"ruby":       {ruby.Detect, ruby.Supply, ruby.Finalize, ruby.Release},
 	"staticfile": {staticfile.Detect, staticfile.Supply, staticfile.Finalize, staticfile.Release},
 }
 
