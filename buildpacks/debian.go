@@ -43,19 +43,26 @@ func tree(out *tar.Writer, root, from, to string, without []string) error {
 		if err != nil {
 			return err
 		}
-		for _, w := range without {
-			if matched, err := path.Match(w, name); matched || err != nil {
-				if d.IsDir() {
-					return errors.Join(err, fs.SkipDir)
-				}
-				return err
+		if left, err := matches(without, name); left || err != nil {
+			if left && d.IsDir() {
+				return fs.SkipDir
 			}
+			return err
 		}
 		if d.IsDir() {
 			return nil
 		}
 		return addFile(out, root, top, file, path.Join(to, name))
 	})
+}
+
+func matches(patterns []string, name string) (bool, error) {
+	for _, p := range patterns {
+		if ok, err := path.Match(p, name); ok || err != nil {
+			return ok, err
+		}
+	}
+	return false, nil
 }
 
 // addFile writes a file, or a link to a neighbour, or what a link out of top points to: nothing when that is not there.

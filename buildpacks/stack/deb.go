@@ -33,7 +33,8 @@ func Unpack(ctx context.Context, folder string, packages []string, log io.Writer
 	}
 	settings := []string{"-q", "-o", "Dir::Etc::SourceList=" + filepath.Join(work, "debian.sources"), "-o", "Dir::Etc::SourceParts=/dev/null",
 		"-o", "Dir::State=" + filepath.Join(work, "state"), "-o", "Dir::State::status=" + filepath.Join(work, "state/status"),
-		"-o", "Dir::Cache=" + filepath.Join(work, "cache"), "-o", "APT::Sandbox::User=root"}
+		"-o", "Dir::Cache=" + filepath.Join(work, "cache"), "-o", "APT::Sandbox::User=root",
+		"-o", "APT::Update::Error-Mode=any", "-o", "Acquire::Languages=none", "-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false"}
 	for _, verb := range [][]string{{"update"}, append([]string{"download"}, packages...)} {
 		if err := aptGet(ctx, filepath.Join(work, "debs"), append(settings, verb...), log); err != nil {
 			return "", err
