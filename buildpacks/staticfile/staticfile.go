@@ -21,8 +21,16 @@ import (
 // Detect claims apps with a Staticfile.
 func Detect(s *stager.Stager) (string, bool) { return "staticfile " + s.Version, s.Has("Staticfile") }
 
-// Supply greets: nginx is in the stack.
-func Supply(s *stager.Stager) error { return s.Begin() }
+// Supply puts the stack's nginx on the app's PATH.
+func Supply(s *stager.Stager) error {
+	if err := s.Begin(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(s.Dep("bin"), 0o755); err != nil {
+		return err
+	}
+	return os.Symlink("/usr/sbin/nginx", s.Dep("bin", "nginx"))
+}
 
 // options are what a Staticfile says, and whether there is a Staticfile.auth.
 type options struct {

@@ -39,6 +39,17 @@ func TestDetect(t *testing.T) {
 	}
 }
 
+func TestSupplyPutsNginxOnThePath(t *testing.T) {
+	s, out := app(t, "Staticfile", "")
+	t.Setenv("CF_STACK", "")
+	if err := Supply(s); err != nil || out.String() != "-----> Staticfile Buildpack version 1.2.3\n" {
+		t.Errorf("%v, %s", err, out)
+	}
+	if to, err := os.Readlink(s.Dep("bin", "nginx")); err != nil || to != "/usr/sbin/nginx" {
+		t.Errorf("bin/nginx: %s, %v", to, err)
+	}
+}
+
 // The options and their effects are those of CF's documentation.
 func TestOptions(t *testing.T) {
 	for _, c := range []struct{ file, want, wantNot string }{
