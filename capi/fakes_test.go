@@ -209,6 +209,25 @@ func (b *blobs) Match(_ context.Context, rs []cf.Resource) (out []cf.Resource, _
 	return out, nil
 }
 
+// Buildpack refuses what bits refuses: here, what is no zip. The stack is what a manifest.yml of "stack: x" says.
+func (b *blobs) Buildpack(ctx context.Context, in io.Reader) (cf.Blob, string, error) {
+	raw, err := io.ReadAll(in)
+	if err != nil {
+		return cf.Blob{}, "", err
+	}
+	z, err := zip.NewReader(bytes.NewReader(raw), int64(len(raw)))
+	if err != nil {
+		return cf.Blob{}, "", cf.Wrap(cf.KindUnprocessable, "BuildpackZipError", "buildpack zipfile is not valid", err)
+	}
+	stack := ""
+	if f, err := z.Open("manifest.yml"); err == nil {
+		text, _ := io.ReadAll(f)
+		stack = strings.TrimSpace(strings.TrimPrefix(string(text), "stack: "))
+	}
+	blob, err := b.Put(ctx, cf.BlobBuildpack, bytes.NewReader(raw))
+	return blob, stack, err
+}
+
 // Package refuses what bits refuses: here, what is no zip or has an entry that leads out.
 func (b *blobs) Package(ctx context.Context, in io.Reader, rs []cf.Resource) (cf.Blob, error) {
 	if b.pack != nil {
