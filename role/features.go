@@ -17,7 +17,7 @@ type feature struct {
 // features is the one registry, shown by `ingot features` and docs/features.md.
 func features() []feature {
 	return []feature{
-		{"push from source", "beta", "nodejs_buildpack and binary_buildpack; the other buildpacks are absent"},
+		{"push from source", "beta", "staticfile, java, ruby, nodejs, go, python, php, nginx and binary; dotnet_core_buildpack and r_buildpack are absent"},
 		{"orgs, spaces, roles, users", "beta", "an org has the default quota, which is not enforced yet"},
 		{"apps, processes, builds, droplets, packages", "beta", ""},
 		{"routes and domains", "beta", "HTTP routes; TCP routes, weights, policies and sharing or moving routes and domains are absent"},
