@@ -96,19 +96,19 @@ DirectoryIndex index.php index.html index.htm
 var scripts = []string{"app.php", "main.php", "run.php", "start.php"}
 
 // command gives the start script.
-func (o options) command(s *stager.Stager) (string, error) {
+func (o options) command(s *stager.Stager) string {
 	if o.Server == "httpd" {
-		return start, nil
+		return start
 	}
 	if o.Start != "" {
-		return "#!/bin/bash\ncd \"$HOME\"\nexec " + o.Start + "\n", nil
+		return "#!/bin/bash\ncd \"$HOME\"\nexec " + o.Start + "\n"
 	}
 	for _, name := range scripts {
 		if s.Has(name) {
-			return "#!/bin/bash\ncd \"$HOME\"\nexec php " + name + "\n", nil
+			return "#!/bin/bash\ncd \"$HOME\"\nexec php " + name + "\n"
 		}
 	}
 	s.Warn("The application will fail to start. Set APP_START_CMD or create one of: %s", strings.Join(scripts, ", "))
 	return "#!/bin/bash\necho 'No start script found. Set APP_START_CMD in .bp-config/options.json, or create one of: " +
-		strings.Join(scripts, ", ") + "' >&2\nexit 1\n", nil
+		strings.Join(scripts, ", ") + "' >&2\nexit 1\n"
 }

@@ -174,11 +174,7 @@ func Finalize(s *stager.Stager) error {
 	if err := fillIni(s, o); err != nil {
 		return err
 	}
-	command, err := o.command(s)
-	if err != nil {
-		return err
-	}
-	files := map[string]string{".bp/bin/start": command}
+	files := map[string]string{".bp/bin/start": o.command(s)}
 	if o.Server == "httpd" {
 		files["httpd/httpd.conf"] = o.httpd()
 	}
