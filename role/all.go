@@ -103,7 +103,7 @@ func (r *rooms) connect() {
 	}
 	r.cell = &cell.Cell{
 		ID: "cell-0", Zone: "z1", Address: r.garden.HostAddress.String(), Data: c.path("cell"), Limit: cf.Resources{MemoryMB: c.Memory, DiskMB: c.Disk},
-		Containers: r.garden, Board: r.bbs, Blobs: r.bits, Logs: r.logs,
+		Containers: r.garden, Board: r.bbs, Blobs: r.bits, Logs: r.logs, Gate: r.gate,
 	}
 	r.bbs.Cells, r.bbs.Outcomes = r.cell, r.capi
 }
@@ -152,7 +152,7 @@ func (r *rooms) stopRouter(ctx context.Context) error {
 }
 
 func (r *rooms) startEmitter(ctx context.Context) error {
-	r.emit = &emit.Emitter{Feed: r.bbs, NATS: r.conn}
+	r.emit = &emit.Emitter{Feed: r.bbs, NATS: r.conn, Gate: r.gate}
 	return r.emit.Start(ctx)
 }
 
