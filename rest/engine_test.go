@@ -145,7 +145,7 @@ func TestBodies(t *testing.T) {
 			t.Errorf("%s\n got %d %s\nwant %d %s", first(in), r.Status, got, status, want)
 		}
 	}
-	if r := a.Do("admin", "POST /v3/bodies", strings.Repeat(" ", 5<<20)); r.Status < 400 {
+	if r := a.Do("admin", "POST /v3/bodies", strings.Repeat(" ", 5<<20)); r.Status != 413 || r.Detail() != "The request body is too large" {
 		t.Errorf("a body of 5 MB: %d", r.Status)
 	}
 }

@@ -28,6 +28,7 @@ var codes = table(
 	code{1004, "BadRequest", 400, "Bad request: %s"},
 	code{10000, "NotFound", 404, "Unknown request"},
 	code{10001, "ServerError", 500, "Server error"},
+	code{10001, "RequestTooLarge", 413, "The request body is too large"}, // Cloud Controller's nginx answers it without a document
 	code{10002, "NotAuthenticated", 401, "Authentication error"},
 	code{10003, "NotAuthorized", 403, "You are not authorized to perform the requested action"},
 	code{10004, "InvalidRequest", 400, "The request is invalid"},
