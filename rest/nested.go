@@ -133,7 +133,7 @@ func (b *Body) Metadata(p *row.Patch) {
 	if extra != nil {
 		b.meta.add("Metadata has unexpected field(s): %s", strings.Join(extra, " "))
 	}
-	for _, f := range checkMetadata(*p) {
+	for _, f := range p.Faults() {
 		b.meta.add("Metadata %s", f)
 	}
 }
