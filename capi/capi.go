@@ -116,6 +116,9 @@ var errNotStarted = cf.Errorf(cf.KindUnavailable, "", "the API has not started y
 // Handler serves the API; Start comes first.
 func (a *API) Handler() http.Handler { return a.server.Handler() }
 
+// Endpoints are all that is served; Start comes first.
+func (a *API) Endpoints() []rest.Endpoint { return a.server.Endpoints() }
+
 // Includes is what ?include= and ?fields[]= can bring along, for all nouns.
 func Includes() []rest.Include {
 	const (

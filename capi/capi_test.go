@@ -12,6 +12,7 @@ import (
 	"ingot/capi"
 	"ingot/capi/admin"
 	"ingot/rest/access"
+	"ingot/rest/doc"
 	"ingot/rest/resttest"
 )
 
@@ -25,7 +26,7 @@ func newWorld(t testing.TB) *world {
 	t.Helper()
 	db := resttest.Database(t)
 	users := &resttest.Users{}
-	w := &world{sched: newScheduler(), blobs: &blobs{data: map[string][]byte{}}, logs: &logs{}}
+	w := &world{sched: newScheduler(), blobs: &blobs{data: map[string][]byte{}}, logs: &logs{}, rec: &doc.Recorder{}}
 	w.api = &capi.API{DB: db, Tokens: users, Directory: users, URL: "https://api.ingot.test", Domain: "ingot.test",
 		Scheduler: w.sched, Blobs: w.blobs, Logs: w.logs, Info: admin.Info{
 			UAA: "https://uaa.ingot.test", Login: "https://login.ingot.test", LogCache: "https://log-cache.ingot.test",
@@ -36,7 +37,7 @@ func newWorld(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.api.Stop(context.Background()) })
-	w.API = resttest.Serving(t, db, users, w.api.URL, w.api.Handler())
+	w.API = resttest.Serving(t, db, users, w.api.URL, w.rec.Wrap(w.api.Handler()))
 	return w
 }
 

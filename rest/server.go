@@ -48,6 +48,10 @@ type Route struct {
 	Pattern string
 	Handle  Handler
 	Open    bool // needs no token
+	// Maturity is alpha or, when empty, beta.
+	Maturity string
+
+	about Endpoint
 }
 
 // Noun is a *Resource of any row type.
@@ -74,13 +78,14 @@ type Server struct {
 	Includes []Include
 	Limits   *limit.Requests // nil = the platform's
 
-	mux   *http.ServeMux
-	nouns map[string]Noun
+	mux       *http.ServeMux
+	nouns     map[string]Noun
+	endpoints []Endpoint
 }
 
 // Start builds the table of endpoints. Two nouns or routes with the same path are a mistake of the program: it panics.
 func (s *Server) Start(ctx context.Context) error {
-	s.mux, s.nouns = http.NewServeMux(), map[string]Noun{}
+	s.mux, s.nouns, s.endpoints = http.NewServeMux(), map[string]Noun{}, nil
 	if s.Limits == nil {
 		s.Limits = &limit.Requests{}
 	}
@@ -93,6 +98,7 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	for _, r := range routes {
 		s.mux.Handle(r.Pattern, s.endpoint(r))
+		s.endpoints = append(s.endpoints, r.endpoint())
 	}
 	return nil
 }
@@ -193,6 +199,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r.Pattern = pattern
+	if watch := watchOf(r.Context()); watch != nil {
+		watch.Pattern = pattern
+	}
 	if strings.Contains(pattern, "{") {
 		h = s.mux // fills in the path values
 	}
