@@ -68,7 +68,7 @@ func (r *Resource[T]) about(act Act, below string) Endpoint {
 	case Lists:
 		e.Query = r.declared()
 	case Shows:
-		e.Query = r.carried()
+		e.Query = r.shown()
 	}
 	return e
 }
@@ -120,6 +120,17 @@ func (r *Resource[T]) carried() (out []Parameter) {
 	}
 	if include.Values != nil {
 		out = append([]Parameter{include}, out...)
+	}
+	return out
+}
+
+// shown are the parameters of a get of one object.
+func (r *Resource[T]) shown() []Parameter {
+	out := r.carried()
+	for _, f := range r.Filters {
+		if f.Shown {
+			out = append(out, Parameter{Name: f.Param, Type: "list"})
+		}
 	}
 	return out
 }

@@ -110,6 +110,9 @@ func (r *Resource[T]) parseList(c *Call, sel *bun.SelectQuery) (*query, *bun.Sel
 		case "created_ats", "updated_ats":
 			sel = r.times(sel, p, &bad)
 		case "guids":
+			if p.op != "" {
+				bad.add("Guids must be an array")
+			}
 			sel = sel.Where("guid IN (?)", bun.List(p.list()))
 		case "label_selector":
 			sel = selectLabels(sel, p.text, &bad)
@@ -133,7 +136,7 @@ func (r *Resource[T]) queryFault(bad faultsOf) error {
 // showQuery reads the query of a get: only nouns that include something take one.
 func (r *Resource[T]) showQuery(c *Call) (*query, error) {
 	q := &query{}
-	valid := names(r.carried())
+	valid := names(r.shown())
 	if valid == nil {
 		return q, nil
 	}
@@ -144,7 +147,12 @@ func (r *Resource[T]) showQuery(c *Call) (*query, error) {
 	var bad faultsOf
 	bad.unknown(ps, valid)
 	for _, p := range ps {
-		q.include(r.s.Includes, r.Kind, p, &bad)
+		i := slices.IndexFunc(r.Filters, func(f Filter) bool { return f.Shown && f.Param == p.name })
+		if i < 0 {
+			q.include(r.s.Includes, r.Kind, p, &bad)
+		} else if fault := r.Filters[i].Check(p.list()); fault != "" {
+			bad.add("%s", fault)
+		}
 	}
 	return q, r.queryFault(bad)
 }
