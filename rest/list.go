@@ -150,8 +150,8 @@ func (r *Resource[T]) showQuery(c *Call) (*query, error) {
 		i := slices.IndexFunc(r.Filters, func(f Filter) bool { return f.Shown && f.Param == p.name })
 		if i < 0 {
 			q.include(r.s.Includes, r.Kind, p, &bad)
-		} else if fault := r.Filters[i].Check(p.list()); fault != "" {
-			bad.add("%s", fault)
+		} else if wrong := r.Filters[i].Check(p.list()); wrong != "" {
+			bad.add("%s", wrong)
 		}
 	}
 	return q, r.queryFault(bad)
