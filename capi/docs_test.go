@@ -5,6 +5,7 @@ import (
 	"os"
 	"testing"
 
+	"ingot/rest/access"
 	"ingot/rest/resttest"
 )
 
@@ -19,8 +20,8 @@ var otherSteps = []step{
 	{line: "POST /v3/packages", body: `{"type":"bits","relationships":{"app":{"data":{"guid":"{app}"}}}}`, keep: "package", shape: "single_bits_package"},
 	{line: "DELETE /v3/packages/{package}"},
 	{line: "DELETE /v3/droplets/:guid", act: func(w *world, kept map[string]string) resttest.Answer {
-		old := w.stage("admin", kept["app"])
-		w.stage("admin", kept["app"])
+		old := w.stage("dev", kept["app"])
+		w.stage("dev", kept["app"])
 		return w.Do("admin", "DELETE /v3/droplets/"+old, nil)
 	}},
 	{line: "GET /v3/domains", keep: "domain", besides: domains},
@@ -60,6 +61,7 @@ func (w *world) destination(kept map[string]string) string {
 // TestDocs: every endpoint has a success case, and docs/api.md and docs/openapi.json say what is served.
 func TestDocs(t *testing.T) {
 	w := pushWorld(t)
+	w.Role("dev", access.SpaceDeveloper, "own")
 	for _, steps := range walks {
 		walk(t, w, steps)
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -30,14 +29,14 @@ func (rec *Recorder) OpenAPI(all []rest.Endpoint) ([]byte, error) {
 		"description": "What this platform serves. Written by a test from its declarations; the fields of answers are not in it."}, ",\n\"paths\": {")}
 	now := ""
 	for _, e := range all {
-		between := ",\n  "
+		glue := ",\n  "
 		if at := argument.ReplaceAllString(e.Path, "{$1}"); at != now {
 			if now != "" {
 				b.WriteString("\n },")
 			}
-			now, between = at, "\n "+strconv.Quote(at)+": {\n  "
+			now, glue = at, "\n "+strconv.Quote(at)+": {\n  "
 		}
-		errs = append(errs, line(between+strconv.Quote(strings.ToLower(e.Method))+": ", rec.operation(e), ""))
+		errs = append(errs, line(glue+strconv.Quote(strings.ToLower(e.Method))+": ", rec.operation(e), ""))
 	}
 	errs = append(errs, line("\n }\n},\n\"components\": ", components(), ",\n"), line("\"security\": ", []object{{"token": []string{}}}, "\n}\n"))
 	return b.Bytes(), errors.Join(errs...)
@@ -110,9 +109,10 @@ func (rec *Recorder) operation(e rest.Endpoint) object {
 
 var said = map[int]string{200: "done", 201: "made", 202: "begun; Location is the job's address", 204: "done", 302: "elsewhere"}
 
+var between = regexp.MustCompile(`[^a-z0-9_]+`)
+
 func id(e rest.Endpoint) string {
-	words := strings.FieldsFunc(e.Path, func(r rune) bool { return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '_') })
-	return strings.ToLower(e.Method) + "_" + strings.Join(slices.DeleteFunc(words, func(s string) bool { return s == "" }), "_")
+	return strings.Trim(strings.ToLower(e.Method)+"_"+strings.Trim(between.ReplaceAllString(e.Path, "_"), "_"), "_")
 }
 
 // parameter is one of a query; that of times has its bounds besides.
