@@ -14,6 +14,7 @@ import (
 	"ingot/rest"
 	"ingot/rest/access"
 	"ingot/rest/doc"
+	"ingot/rest/limit"
 	"ingot/rest/resttest"
 )
 
@@ -28,7 +29,7 @@ func newWorld(t testing.TB) *world {
 	db := resttest.Database(t)
 	users := &resttest.Users{}
 	w := &world{sched: newScheduler(), blobs: &blobs{data: map[string][]byte{}}, logs: &logs{}, rec: &doc.Recorder{}}
-	w.api = &capi.API{DB: db, Tokens: users, Directory: users, URL: "https://api.ingot.test", Domain: "ingot.test",
+	w.api = &capi.API{DB: db, Limits: &limit.Requests{}, Tokens: users, Directory: users, URL: "https://api.ingot.test", Domain: "ingot.test",
 		Scheduler: w.sched, Blobs: w.blobs, Logs: w.logs, Info: admin.Info{
 			UAA: "https://uaa.ingot.test", Login: "https://login.ingot.test", LogCache: "https://log-cache.ingot.test",
 			LogStream: "https://log-stream.ingot.test", Doppler: "wss://doppler.ingot.test:443", Routing: "https://api.ingot.test/routing",
