@@ -322,7 +322,7 @@ func (d *Duties) Deletions() {
 			}
 		}
 		if !done {
-			d.wrong("DELETE %s: none of %d could be deleted", e.Path, len(guids))
+			d.wrong("DELETE %s: none of %d could be deleted; make one in the test's world", e.Path, len(guids))
 		}
 	}
 }
