@@ -21,6 +21,7 @@ import (
 	"ingot/kit/mtls"
 	"ingot/kit/nats"
 	"ingot/kit/run"
+	"ingot/kit/seal"
 	"ingot/kit/sql"
 	"ingot/loggregator/agent"
 	"ingot/loggregator/logcache"
@@ -38,6 +39,7 @@ type rooms struct {
 
 	ca     *mtls.CA
 	stores map[string]*sql.DB
+	keys   *seal.Keys
 	cache  *logcache.Store
 	logs   *agent.Agent
 	uaa    *uaa.Server

@@ -1,6 +1,7 @@
 package role
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -22,6 +23,7 @@ type Config struct {
 	Cache   string   // stack and buildpacks, built once
 	Admin   string   // loopback address of /livez, /readyz, /metrics
 	Detach  bool     // run in the background
+	KeyFile string   // keys of secrets in the databases; empty = DATA/keys/seal.json
 	DNS     string   // how the machine learns our names: auto, resolv.conf, none
 	Memory  int      // MB for apps; 0 = what the machine has less a reserve
 	Disk    int      // MB for apps; 0 = what the disk has less a reserve
@@ -55,6 +57,9 @@ func (c Config) Validate() error {
 	host, _, err := net.SplitHostPort(c.Admin)
 	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
 		return fmt.Errorf("--admin %q is not a loopback address and port, such as 127.0.0.1:2280", c.Admin)
+	}
+	if c.KeyFile != "" && !filepath.IsAbs(c.KeyFile) {
+		return fmt.Errorf("--key-file %q is not an absolute path", c.KeyFile)
 	}
 	if c.DNS != "auto" && c.DNS != "none" {
 		return fmt.Errorf("--dns %q is neither auto nor none", c.DNS)
@@ -91,6 +96,8 @@ func (c Config) removeRunFolder() error {
 	_ = os.Remove(filepath.Dir(c.runFolder())) // fails where it is not empty
 	return nil
 }
+
+func (c Config) keyFile() string { return cmp.Or(c.KeyFile, c.path("keys", "seal.json")) }
 
 func (c Config) adminSocket() string { return c.runFolder() + "/admin.sock" }
 

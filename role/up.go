@@ -58,6 +58,7 @@ func settings(f *pflag.FlagSet, c *Config) {
 	f.StringVar(&c.Network, "network", c.Network, "address range of containers")
 	f.StringVar(&c.Cache, "cache", c.Cache, "folder of the stack and the buildpacks, built once")
 	f.StringVar(&c.Admin, "admin", c.Admin, "loopback address of /livez, /readyz and /metrics")
+	f.StringVar(&c.KeyFile, "key-file", c.KeyFile, "file of the keys that encrypt secrets in the databases (default DATA/keys/seal.json)")
 	f.StringVar(&c.DNS, "dns", c.DNS, "how this machine learns our names: auto (systemd-resolved or resolv.conf) or none")
 	f.IntVar(&c.Memory, "memory", c.Memory, "MB of memory for apps (default: the machine's less a reserve)")
 	f.IntVar(&c.Disk, "disk", c.Disk, "MB of disk for apps (default: the free disk less a reserve)")
@@ -162,6 +163,9 @@ func (c Config) flags() []string {
 		"--dns", c.DNS, "--memory", fmt.Sprint(c.Memory), "--disk", fmt.Sprint(c.Disk)}
 	for _, l := range c.Listen {
 		a = append(a, "--listen", l)
+	}
+	if c.KeyFile != "" {
+		a = append(a, "--key-file", c.KeyFile)
 	}
 	if c.File != "" {
 		a = append(a, "--config", c.File)

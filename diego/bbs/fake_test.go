@@ -17,6 +17,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"ingot/cf"
+	"ingot/kit/seal"
 	"ingot/kit/sql"
 )
 
@@ -107,6 +108,7 @@ func firstFit(work []cf.Work, cells []cf.CellState) []cf.Placement {
 
 // world is a brain on a real store with one cell that does what it is told at once, and remembers it.
 type world struct {
+	keys *seal.Keys
 	*BBS
 	t        testing.TB
 	path     string
@@ -137,7 +139,7 @@ func bubble(t *testing.T, f func(t *testing.T, w *world)) {
 }
 
 func newWorld(t testing.TB) *world {
-	w := &world{t: t, auction: firstFit, path: filepath.Join(t.TempDir(), "bbs.db"), present: map[cf.CellID]bool{"cell-1": true}, free: 1 << 20,
+	w := &world{t: t, keys: seal.New(), auction: firstFit, path: filepath.Join(t.TempDir(), "bbs.db"), present: map[cf.CellID]bool{"cell-1": true}, free: 1 << 20,
 		running: map[cf.InstanceID]cf.ActualLRP{}, tasks: map[cf.TaskID]cf.Task{}}
 	w.cells = &fakeCells{
 		list: func(context.Context) (out []cf.CellState, err error) {
@@ -224,6 +226,7 @@ func (w *world) boot() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	db.Keys = w.keys
 	w.BBS = &BBS{DB: db, Cells: w.cells, Outcomes: w.outcomes, Auction: w.auction}
 	if err := w.Start(context.Background()); err != nil {
 		w.t.Fatal(err)

@@ -33,8 +33,9 @@ var word = regexp.MustCompile(`\$[a-z]+\b`)
 // Migrate brings the store to the newest of the goose migrations/*.sql in fsys. In them the types are written $serial,
 // $guid (200 characters), $name (255), $word (64), $text, $json, $blob, $int, $bool, $float and $time (microseconds since 1970), and a
 // table ends with $options. version names the table of applied versions, one for each room that shares a store.
-// It may be killed at any statement and run again where every statement says IF NOT EXISTS.
-func (db *DB) Migrate(ctx context.Context, fsys fs.FS, version string) error {
+// It may be killed at any statement and run again where every statement says IF NOT EXISTS. secrets are the sealed
+// columns of these tables; what an older ingot left in them as plaintext is encrypted before Migrate returns.
+func (db *DB) Migrate(ctx context.Context, fsys fs.FS, version string, secrets ...Secrets) error {
 	files, err := db.render(fsys)
 	if err != nil {
 		return err
@@ -59,7 +60,7 @@ func (db *DB) Migrate(ctx context.Context, fsys fs.FS, version string) error {
 	if _, err := p.Up(ctx); err != nil {
 		return fmt.Errorf("migrations %s: %w", version, err)
 	}
-	return nil
+	return db.keep(ctx, secrets)
 }
 
 func (db *DB) render(fsys fs.FS) (fs.FS, error) {

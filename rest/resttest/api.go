@@ -21,6 +21,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"ingot/cf"
+	"ingot/kit/seal"
 	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
@@ -60,6 +61,7 @@ func Database(t testing.TB) *sql.DB {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
+	db.Keys = seal.New()
 	return db
 }
 
