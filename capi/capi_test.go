@@ -11,6 +11,7 @@ import (
 
 	"ingot/capi"
 	"ingot/capi/admin"
+	"ingot/kit/sql/sqltest"
 	"ingot/rest/access"
 	"ingot/rest/resttest"
 )
@@ -23,7 +24,7 @@ func start(t testing.TB) *resttest.API {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	db := resttest.Database(t)
+	db := sqltest.Open(t)
 	users := &resttest.Users{}
 	w := &world{sched: newScheduler(), blobs: &blobs{data: map[string][]byte{}}, logs: &logs{}}
 	w.api = &capi.API{DB: db, Tokens: users, Directory: users, URL: "https://api.ingot.test", Domain: "ingot.test",

@@ -99,7 +99,7 @@ func TestBadFiles(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "k")
 	for text, mode := range map[string]os.FileMode{
 		"": 0o600, "{}": 0o600, "canary": 0o600, `{"keys":[{"label":"a","secret":"Y2FuYXJ5"}]}`: 0o600,
-		`{"keys":[{"label":"A%","secret":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}]}`:                      0o600,
+		`{"keys":[{"label":"A%","secret":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}]}`:                    0o600,
 		`{"keys":[{"label":"a","secret":"canary-canary"}]}`:                                                    0o600,
 		`{"keys":[{"label":"a","secret":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","made_at":"canary"}]} `: 0o600,
 		`{"keys":[{"label":"a","secret":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}]}`:                     0o640,

@@ -139,7 +139,9 @@ func mysqlDSN(dsn string) (string, error) {
 	c.Passwd, _ = u.User.Password()
 	c.Net, c.DBName = "tcp", strings.TrimPrefix(u.Path, "/")
 	c.Addr = u.Host
-	if u.Port() == "" {
+	if socket := u.Query().Get("socket"); socket != "" {
+		c.Net, c.Addr = "unix", socket
+	} else if u.Port() == "" {
 		c.Addr = net.JoinHostPort(u.Hostname(), "3306")
 	}
 	c.Collation = "utf8mb4_bin"
