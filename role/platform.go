@@ -43,7 +43,7 @@ func newPlatform(c Config, cancel context.CancelFunc) (*platform, error) {
 		gate = run.NewGate(f)
 	}
 	p.rooms = rooms{c: c, gate: gate, metrics: reg}
-	a := &operator{Config: c, Metrics: reg, Status: p.status, Healthy: p.rooms.healthy, Stop: cancel}
+	a := &operator{Config: c, Metrics: reg, Status: p.status, Healthy: p.rooms.healthy, Stop: cancel, Keys: &p.rooms.keys}
 	p.members.Members = append([]run.Member{
 		{Name: "data folder", Start: p.takeFolder, Stop: p.leaveFolder},
 		{Name: "admin", Start: a.Start, Stop: a.Close},

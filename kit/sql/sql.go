@@ -59,22 +59,22 @@ type DB struct {
 }
 
 // Open opens the store at dsn: a file path for SQLite (made when missing, WAL, synchronous=FULL), postgres://... or
-// mysql://... .
+// mysql://... . No error tells a password.
 func Open(ctx context.Context, dsn string) (*DB, error) {
-	db := &DB{}
-	var err error
-	switch {
-	case strings.HasPrefix(dsn, "postgres://"), strings.HasPrefix(dsn, "postgresql://"):
-		db.Engine = Postgres
+	engine, err := EngineOf(dsn)
+	if err != nil {
+		return nil, err
+	}
+	db := &DB{Engine: engine}
+	switch engine {
+	case Postgres:
 		err = db.connect("pgx", dsn, pgdialect.New())
-	case strings.HasPrefix(dsn, "mysql://"):
-		db.Engine = MySQL
+	case MySQL:
 		var d string
 		if d, err = mysqlDSN(dsn); err == nil {
 			err = db.connect("mysql", d, mysqldialect.New())
 		}
 	default:
-		db.Engine = SQLite
 		err = db.openFile(dsn)
 	}
 	if err == nil {
@@ -82,7 +82,7 @@ func Open(ctx context.Context, dsn string) (*DB, error) {
 	}
 	if err != nil {
 		_ = db.Close()
-		return nil, fmt.Errorf("open database: %w", err)
+		return nil, fmt.Errorf("open database%s: %w", Public(dsn), withoutPassword(err, dsn))
 	}
 	if db.Engine == SQLite {
 		db.queue, db.done = make(chan *job, 1024), make(chan struct{})
