@@ -17,6 +17,7 @@ import (
 	"ingot/capi/app"
 	"ingot/capi/build"
 	"ingot/capi/flow/recipe"
+	"ingot/capi/org"
 	"ingot/capi/route"
 	"ingot/cf"
 	"ingot/kit/sql"
@@ -130,6 +131,9 @@ func (f *Flow) place(ctx context.Context, a *app.App, group string) (recipe.Plac
 	}
 	if at.Org, err = access.OrgByGUID(ctx, f.DB.Read(), at.Space.OrgGUID); err != nil {
 		return at, fmt.Errorf("organization of app %s: %w", a.GUID, err)
+	}
+	if at.Segment, err = org.SegmentOf(ctx, f.DB.Read(), at.Space, at.Org); err != nil {
+		return at, fmt.Errorf("isolation segment of app %s: %w", a.GUID, err)
 	}
 	at.Group, err = f.Admin.EnvGroup(ctx, group)
 	return at, err

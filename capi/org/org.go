@@ -54,7 +54,7 @@ func (f *Family) Migrate(ctx context.Context) error {
 // Nouns are the family's rows.
 func (f *Family) Nouns() []rest.Noun {
 	f.groups = f.securityGroups()
-	return []rest.Noun{f.organizations(), f.spaces(), f.roles(), f.users(), f.orgQuotas(), f.spaceQuotas(), f.segments(), f.groups}
+	return []rest.Noun{f.organizations(), f.spaces(), f.roles(), f.users(), f.orgQuotas(), f.spaceQuotas(), f.segments(), f.groups, serviceInstances()}
 }
 
 // Routes are the endpoints that are no list, get, create, update or delete of a noun.

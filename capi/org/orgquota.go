@@ -110,7 +110,11 @@ func (f *Family) createOrgQuota(c *rest.Call) (*quota.OfOrg, error) {
 		if err := row.Insert(ctx, tx, q); err != nil {
 			return err
 		}
-		if err := f.giveOrgs(ctx, tx, q, in.holders.V, " do not exist, or you do not have access to them."); err != nil {
+		orgs, err := f.orgsFor(ctx, tx, in.holders.V, " do not exist, or you do not have access to them.")
+		if err != nil {
+			return err
+		}
+		if err := giveOrgs(ctx, tx, q, orgs); err != nil {
 			return err
 		}
 		return c.Event(ctx, tx, "audit.organization_quota.create", orgQuotaTarget(q))
@@ -118,19 +122,16 @@ func (f *Family) createOrgQuota(c *rest.Call) (*quota.OfOrg, error) {
 	return q, quotaTaken("Organization", q.Name, err)
 }
 
-// giveOrgs lets organizations have a quota that the transaction holds; missing is what is said of those that are not there.
-func (f *Family) giveOrgs(ctx context.Context, tx bun.Tx, q *quota.OfOrg, guids []string, missing string) error {
-	var orgs []*access.Organization
-	sel := tx.NewSelect().Model(&orgs).Where("guid IN (?)", bun.List(guids)).OrderExpr("id")
-	if err := f.DB.ForUpdate(sel).Scan(ctx); err != nil {
-		return err
+// orgsFor reads and holds organizations; missing is what is said of those that do not exist.
+func (f *Family) orgsFor(ctx context.Context, tx bun.Tx, guids []string, missing string) (orgs []*access.Organization, err error) {
+	err = f.DB.ForUpdate(tx.NewSelect().Model(&orgs).Where("guid IN (?)", bun.List(guids)).OrderExpr("id")).Scan(ctx)
+	if lost := without(guids, orgs); err == nil && len(lost) > 0 {
+		err = rest.Unprocessable("Organizations with guids %s%s", inspect(lost), missing)
 	}
-	if lost := without(guids, orgs); len(lost) > 0 {
-		return rest.Unprocessable("Organizations with guids %s%s", inspect(lost), missing)
-	}
-	if err := f.mayGive(ctx, tx, "org", &q.Quota, holdingOrgs(orgs)); err != nil {
-		return err
-	}
+	return orgs, err
+}
+
+func giveOrgs(ctx context.Context, tx bun.Tx, q *quota.OfOrg, orgs []*access.Organization) error {
 	for _, o := range orgs {
 		o.QuotaGUID = q.GUID
 		if err := row.Update(ctx, tx, o); err != nil {
@@ -204,17 +205,21 @@ func (f *Family) applyOrgQuota(c *rest.Call) error {
 		} else if err != nil {
 			return err
 		}
-		if err := f.giveOrgs(ctx, tx, q, in.guids, " do not exist"); err != nil {
+		orgs, err := f.orgsFor(ctx, tx, in.guids, " do not exist")
+		if err != nil {
 			return err
 		}
-		for _, guid := range in.guids {
+		if err := f.mayGive(ctx, tx, "org", &q.Quota, holdingOrgs(orgs)); err != nil {
+			return err
+		}
+		for _, o := range orgs {
 			t := orgQuotaTarget(q)
-			t.Org = guid
-			if err := event.Record(ctx, tx, "audit.organization_quota.apply", t, map[string]any{"organization_guid": guid}); err != nil {
+			t.Org = o.GUID
+			if err := event.Record(ctx, tx, "audit.organization_quota.apply", t, map[string]any{"organization_guid": o.GUID}); err != nil {
 				return err
 			}
 		}
-		return nil
+		return giveOrgs(ctx, tx, q, orgs)
 	})
 	if err != nil {
 		return err

@@ -145,7 +145,7 @@ func (f *Family) createSpaceQuota(c *rest.Call) (*quota.OfSpace, error) {
 		if lost := without(in.holders.V, mine); len(lost) > 0 {
 			return rest.Unprocessable("Spaces with guids %s do not exist within the organization specified, or you do not have access to them.", inspect(lost))
 		}
-		if err := f.giveSpaces(ctx, tx, q, mine); err != nil {
+		if err := giveSpaces(ctx, tx, q, mine); err != nil {
 			return err
 		}
 		return c.Event(ctx, tx, "audit.space_quota.create", spaceQuotaTarget(q))
@@ -158,10 +158,7 @@ func (f *Family) spacesFor(ctx context.Context, tx bun.Tx, guids []string) (spac
 	return spaces, f.DB.ForUpdate(tx.NewSelect().Model(&spaces).Where("guid IN (?)", bun.List(guids)).OrderExpr("id")).Scan(ctx)
 }
 
-func (f *Family) giveSpaces(ctx context.Context, tx bun.Tx, q *quota.OfSpace, spaces []*access.Space) error {
-	if err := f.mayGive(ctx, tx, "space", &q.Quota, holdingSpaces(spaces)); err != nil {
-		return err
-	}
+func giveSpaces(ctx context.Context, tx bun.Tx, q *quota.OfSpace, spaces []*access.Space) error {
 	for _, s := range spaces {
 		s.QuotaGUID = q.GUID
 		if err := row.Update(ctx, tx, s); err != nil {
@@ -269,7 +266,10 @@ func (f *Family) applySpaceQuota(c *rest.Call) error {
 				return rest.Unprocessable("Space quotas cannot be applied outside of their owning organization.")
 			}
 		}
-		if err := f.giveSpaces(ctx, tx, q, spaces); err != nil {
+		if err := f.mayGive(ctx, tx, "space", &q.Quota, holdingSpaces(spaces)); err != nil {
+			return err
+		}
+		if err := giveSpaces(ctx, tx, q, spaces); err != nil {
 			return err
 		}
 		for _, s := range spaces {
