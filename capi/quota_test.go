@@ -69,8 +69,9 @@ func TestManifestQuota(t *testing.T) {
 	w := pushWorld(t)
 	w.limited(`"apps":{"total_memory_in_mb":2048}`, "")
 	guid := w.makeApp("dora")
-	w.stage("admin", guid)
-	w.Must(200, "admin", "POST /v3/apps/"+guid+"/actions/start", nil)
+	w.Role("dev", access.SpaceDeveloper, "own")
+	w.stage("dev", guid)
+	w.Must(200, "dev", "POST /v3/apps/"+guid+"/actions/start", nil)
 	state, detail := w.applied("applications:\n- name: dora\n  instances: 3\n  env: {A: b}\n")
 	if state != "FAILED" || detail != "For application 'dora': memory quota_exceeded" {
 		t.Error(state, detail)

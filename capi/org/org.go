@@ -30,12 +30,10 @@ type Family struct {
 	OrgContents   []func(ctx context.Context, j *job.Job, org string) error
 	// Usages add what other families count to a usage summary.
 	Usages []quota.Counter
-
-	groups *rest.Resource[SecurityGroup]
 }
 
-// Migrate brings the family's tables up to date and makes what is always there: the default quota, the shared segment
-// and the default security groups.
+// Migrate brings the family's tables up to date and makes what is always there: the default quota and the
+// shared segment.
 func (f *Family) Migrate(ctx context.Context) error {
 	if err := quota.Migrate(ctx, f.DB); err != nil {
 		return err
@@ -43,7 +41,7 @@ func (f *Family) Migrate(ctx context.Context) error {
 	if err := f.DB.Migrate(ctx, migrations, "capi_org_schema"); err != nil {
 		return err
 	}
-	for _, ensure := range []func(context.Context) error{f.ensureQuota, f.ensureShared, f.ensureGroups} {
+	for _, ensure := range []func(context.Context) error{f.ensureQuota, f.ensureShared} {
 		if err := ensure(ctx); err != nil {
 			return err
 		}
@@ -53,8 +51,7 @@ func (f *Family) Migrate(ctx context.Context) error {
 
 // Nouns are the family's rows.
 func (f *Family) Nouns() []rest.Noun {
-	f.groups = f.securityGroups()
-	return []rest.Noun{f.organizations(), f.spaces(), f.roles(), f.users(), f.orgQuotas(), f.spaceQuotas(), f.segments(), f.groups, serviceInstances()}
+	return []rest.Noun{f.organizations(), f.spaces(), f.roles(), f.users(), f.orgQuotas(), f.spaceQuotas(), f.segments()}
 }
 
 // Routes are the endpoints that are no list, get, create, update or delete of a noun.
@@ -77,7 +74,5 @@ func (f *Family) Routes() []rest.Route {
 		{Pattern: "POST /v3/isolation_segments/{guid}/relationships/organizations", Handle: f.entitle},
 		{Pattern: "DELETE /v3/isolation_segments/{guid}/relationships/organizations/{org_guid}", Handle: f.revoke},
 		{Pattern: "GET /v3/isolation_segments/{guid}/relationships/spaces", Handle: f.segmentSpaces},
-		{Pattern: "GET /v3/spaces/{guid}/running_security_groups", Handle: f.groupsOf("running")},
-		{Pattern: "GET /v3/spaces/{guid}/staging_security_groups", Handle: f.groupsOf("staging")},
 	}
 }

@@ -1,4 +1,4 @@
-package org
+package admin
 
 import (
 	"github.com/uptrace/bun"

@@ -1,9 +1,6 @@
-package org
+package admin
 
 import (
-	"context"
-	"fmt"
-
 	"github.com/uptrace/bun"
 
 	"ingot/kit/sql"
@@ -30,8 +27,8 @@ type Rule struct {
 	Ports       string `json:"ports,omitempty"`
 }
 
-// DefaultGroups are cf-deployment's; capi/flow/recipe gives containers the same rules.
-func DefaultGroups() []SecurityGroup {
+// defaultGroups are cf-deployment's; capi/flow/recipe gives containers the same rules.
+func defaultGroups() []SecurityGroup {
 	networks := SecurityGroup{Name: "public_networks", Running: true, Staging: true}
 	for _, to := range []string{"0.0.0.0-9.255.255.255", "11.0.0.0-169.253.255.255", "169.255.0.0-172.15.255.255",
 		"172.32.0.0-192.167.255.255", "192.169.0.0-255.255.255.255"} {
@@ -44,22 +41,7 @@ func DefaultGroups() []SecurityGroup {
 	return []SecurityGroup{networks, dns}
 }
 
-func (f *Family) ensureGroups(ctx context.Context) error {
-	for _, g := range DefaultGroups() {
-		err := f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-			if ok, err := tx.NewSelect().Model((*SecurityGroup)(nil)).Where("name = ?", g.Name).Exists(ctx); ok || err != nil {
-				return err
-			}
-			return row.Insert(ctx, tx, &g)
-		})
-		if err != nil && !sql.IsUnique(err) { // else another process was faster
-			return fmt.Errorf("security group %s: %w", g.Name, err)
-		}
-	}
-	return nil
-}
-
-func (f *Family) securityGroups() *rest.Resource[SecurityGroup] {
+func securityGroups() *rest.Resource[SecurityGroup] {
 	const unbound = "guid = '' AND guid IN (?)" // no group is bound to a space
 	return &rest.Resource[SecurityGroup]{
 		Kind: "security_group", Path: "/v3/security_groups", Unprocessable: true,
