@@ -93,12 +93,14 @@ func (t *destinationsBody) one(raw json.RawMessage) (*Destination, []string) {
 		}
 	}
 	if given(m["protocol"]) {
-		if json.Unmarshal(m["protocol"], &d.Protocol) != nil || !slices.Contains([]string{"http1", "http2", "tcp"}, d.Protocol) {
+		if json.Unmarshal(m["protocol"], &d.Protocol) != nil || !slices.Contains(protocols, d.Protocol) {
 			bad = append(bad, badProtocol)
 		}
 	}
 	return d, bad
 }
+
+var protocols = []string{"http1", "http2", "tcp"}
 
 const badProtocol = "protocol must be 'http1', 'http2' or 'tcp'."
 
