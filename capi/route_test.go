@@ -81,6 +81,11 @@ func TestRouteNames(t *testing.T) {
 	if n := len(w.Must(200, "dev", "GET /v3/routes?hosts=DORA", nil).Names("guid")); n != 2 {
 		t.Errorf("%d routes by the host in capitals", n)
 	}
+	for q, want := range map[string]int{"hosts=dora&paths=/X": 1, "hosts=dora,elsewhere&paths=,/y": 1, "hosts=dora&ports=0": 2, "ports=x": 0, "hosts=": 1, "space_guids=other-space": 0} {
+		if n := len(w.Must(200, "dev", "GET /v3/routes?"+q, nil).Names("guid")); n != want {
+			t.Errorf("%d routes with %s", n, q)
+		}
+	}
 	if l := w.Must(200, "dev", "GET /v3/routes?include=domain,space,space.organization&hosts=dora", nil); l.Get("included", "domains", 0, "name") != "apps.ingot.test" ||
 		l.Get("included", "organizations", 0, "name") != "own" || l.Get("included", "spaces", 0, "guid") != "own-space" || l.Get("included", "spaces", 1) != nil {
 		t.Error(l.Text)

@@ -78,8 +78,10 @@ func TestSharedDomain(t *testing.T) {
 	if got := w.Must(200, "admin", "GET /v3/domains?names=born.com", nil).Get("resources", 0, "relationships", "shared_organizations", "data"); fmt.Sprint(got) != "[map[guid:friend]]" {
 		t.Errorf("shared with %v", got)
 	}
-	if r := w.Must(503, "admin", "POST /v3/domains", `{"name":"tcp.com","router_group":{"guid":"g"}}`); r.Detail() != "The Routing API is disabled." {
-		t.Error(r.Text)
+	w.refused("admin", "POST /v3/domains", `{"name":"tcp.com","router_group":{"guid":"g"}}`, "Router group with guid 'g' not found.")
+	w.Must(404, "admin", "GET /routing/v1/router_groups?name=default-tcp", nil)
+	for _, line := range []string{"GET /v3/route_policies", "POST /v3/route_policies", "GET /v3/route_policies/x", "PATCH /v3/route_policies/x", "DELETE /v3/route_policies/x"} {
+		w.refused("boss", line, `{}`, "Route policies are not available on this platform yet.")
 	}
 }
 

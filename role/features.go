@@ -20,7 +20,7 @@ func features() []feature {
 		{"push from source", "beta", "nodejs_buildpack and binary_buildpack; the other buildpacks are absent"},
 		{"orgs, spaces, roles, users", "beta", "an org has the default quota, which is not enforced yet"},
 		{"apps, processes, builds, droplets, packages", "beta", ""},
-		{"routes and domains", "beta", "HTTP routes; TCP routes, weights, policies and sharing or moving routes and domains are absent"},
+		{"routes and domains", "beta", "HTTP routes with destinations, weights, options and sharing; TCP routes with their router groups and route policies are absent"},
 		{"manifests", "beta", "apply, diff, generate"},
 		{"logs", "beta", "log-cache; plain fifos: an app that writes more than 64 KiB while Ingot is down waits until it is back"},
 		{"containers", "beta", "user namespaces, seccomp, limits of memory, pids, CPU shares and disk"},

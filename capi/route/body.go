@@ -113,7 +113,7 @@ func takeApp(d *Destination, raw json.RawMessage) []string {
 		return nil
 	}
 	var process map[string]json.RawMessage
-	if json.Unmarshal(app["process"], &process) != nil || len(process) != 1 || json.Unmarshal(process["type"], &d.Process) != nil || d.Process == "" {
+	if json.Unmarshal(app["process"], &process) != nil || len(process) != 1 || json.Unmarshal(process["type"], &d.Process) != nil || d.Process == "" || len(d.Process) > 255 {
 		return []string{`process must have the structure {"type": "process_type"}`}
 	}
 	return nil

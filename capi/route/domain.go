@@ -199,8 +199,8 @@ func (f *Family) createDomain(c *rest.Call) (*Domain, error) {
 	if err := mayShareWith(c, d.OrgGUID, t.sharedWith.V); err != nil {
 		return nil, err
 	}
-	if t.group.Set { // CF's words while it has no routing API
-		return nil, cf.Errorf(cf.KindUnavailable, "ServiceUnavailable", "The Routing API is disabled.")
+	if t.group.Set {
+		return nil, rest.Unprocessable("Router group with guid '%s' not found.", t.group.V)
 	}
 	if err := t.meta.Apply(d.Meta()); err != nil {
 		return nil, err

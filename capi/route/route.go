@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/uptrace/bun"
@@ -61,7 +62,7 @@ func (f *Family) Nouns() []rest.Noun {
 			{Param: "domain_guids", Where: "domain_guid IN (?)"},
 			{Param: "paths", Where: "LOWER(path) IN (?)", Fold: true},
 			{Param: "app_guids", Where: "guid IN (SELECT route_guid FROM route_destinations WHERE app_guid IN (?))"},
-			{Param: "ports", Where: "port IN (?)"},
+			{Param: "ports", By: withPorts},
 			{Param: "service_instance_guids", Where: "guid IN (SELECT route_guid FROM route_service_bindings WHERE service_instance_guid IN (?))"},
 		},
 		Subs: []rest.Sub{{Path: "/v3/apps/{guid}/routes", Parent: "app",
@@ -73,11 +74,23 @@ func (f *Family) Nouns() []rest.Noun {
 	return []rest.Noun{f.Domains, f.Resource, serviceBindings()}
 }
 
+// withPorts narrows to ports; what is no number is nobody's.
+func withPorts(_ *rest.Call, q *bun.SelectQuery, values []string) (*bun.SelectQuery, error) {
+	ports := []int{-1}
+	for _, v := range values {
+		if n, err := strconv.Atoi(v); err == nil {
+			ports = append(ports, n)
+		}
+	}
+	return q.Where("port IN (?)", bun.List(ports)), nil
+}
+
 // Routes are the family's other endpoints.
 func (f *Family) Routes() []rest.Route {
 	const policies = "/v3/route_policies"
 	return slices.Concat(f.domainRoutes(), f.destinationRoutes(), f.sharingRoutes(), []rest.Route{
 		{Pattern: "DELETE /v3/spaces/{guid}/routes", Handle: f.deleteUnmapped},
+		{Pattern: "GET /routing/v1/router_groups", Handle: routerGroups},
 		{Pattern: "GET " + policies, Handle: refusePolicies}, {Pattern: "POST " + policies, Handle: refusePolicies},
 		{Pattern: "GET " + policies + "/{guid}", Handle: refusePolicies}, {Pattern: "PATCH " + policies + "/{guid}", Handle: refusePolicies},
 		{Pattern: "DELETE " + policies + "/{guid}", Handle: refusePolicies},
