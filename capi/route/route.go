@@ -87,19 +87,14 @@ func withPorts(_ *rest.Call, q *bun.SelectQuery, values []string) (*bun.SelectQu
 
 // Routes are the family's other endpoints.
 func (f *Family) Routes() []rest.Route {
-	const policies = "/v3/route_policies"
 	return slices.Concat(f.domainRoutes(), f.destinationRoutes(), f.sharingRoutes(), []rest.Route{
 		{Pattern: "DELETE /v3/spaces/{guid}/routes", Handle: f.deleteUnmapped},
 		{Pattern: "GET /routing/v1/router_groups", Handle: routerGroups},
-		{Pattern: "GET " + policies, Handle: refusePolicies}, {Pattern: "POST " + policies, Handle: refusePolicies},
-		{Pattern: "GET " + policies + "/{guid}", Handle: refusePolicies}, {Pattern: "PATCH " + policies + "/{guid}", Handle: refusePolicies},
-		{Pattern: "DELETE " + policies + "/{guid}", Handle: refusePolicies},
+		{Pattern: "POST /v3/route_policies", Handle: func(*rest.Call) error { return rest.Unprocessable(noPolicies) }},
 	})
 }
 
 const noPolicies = "Route policies are not available on this platform yet."
-
-func refusePolicies(*rest.Call) error { return rest.Unprocessable(noPolicies) }
 
 // Jobs are the family's other jobs.
 func (f *Family) Jobs() []job.Kind {

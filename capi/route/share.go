@@ -51,12 +51,12 @@ func (t *orgsBody) Take(b *rest.Body) {
 }
 
 func (f *Family) shareDomain(c *rest.Call) error {
-	var t orgsBody
-	if err := rest.Take(c, &t); err != nil {
-		return err
-	}
 	d, err := f.Domains.Find(c, c.Arg("guid"))
 	if err != nil {
+		return err
+	}
+	var t orgsBody
+	if err := rest.Take(c, &t); err != nil {
 		return err
 	}
 	if err := mayWriteDomain(c, d.OrgGUID); err != nil {

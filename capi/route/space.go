@@ -53,10 +53,10 @@ func (f *Family) sharingRoutes() []rest.Route {
 // sharing finds the route of a request about sharing, which the feature flag must allow. With roles the caller must have one
 // of them in the route's space.
 func (f *Family) sharing(c *rest.Call, roles access.Roles) (*Route, error) {
-	if err := access.Enabled(c.Ctx(), c.DB(), "route_sharing"); err != nil {
-		return nil, err
-	}
 	r, err := f.Resource.Find(c, c.Arg("guid"))
+	if err == nil {
+		err = access.Enabled(c.Ctx(), c.DB(), "route_sharing")
+	}
 	if err == nil && roles != nil {
 		err = c.MayWriteSpace(r.SpaceGUID, roles...)
 	}
@@ -270,15 +270,12 @@ func (t *transferBody) Take(b *rest.Body) {
 
 // transfer gives the route to another space; the one that had it keeps a share.
 func (f *Family) transfer(c *rest.Call) error {
-	if err := access.Enabled(c.Ctx(), c.DB(), "route_sharing"); err != nil {
+	r, err := f.sharing(c, access.SpaceWriters)
+	if err != nil {
 		return err
 	}
 	var t transferBody
 	if err := rest.Take(c, &t); err != nil {
-		return err
-	}
-	r, err := f.sharing(c, access.SpaceWriters)
-	if err != nil {
 		return err
 	}
 	refuse := func(why string) error {
