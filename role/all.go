@@ -41,6 +41,7 @@ type rooms struct {
 
 	ca     *mtls.CA
 	stores map[string]*sql.DB
+	keys   keyring
 	cache  *logcache.Store
 	logs   *agent.Agent
 	uaa    *uaa.Server
@@ -73,6 +74,7 @@ func (r *rooms) members() []run.Member {
 		{Name: "nats", Start: r.startNATS, Stop: r.stopNATS},
 		{Name: "scheduler", Start: r.startScheduler, Stop: r.bbs.Stop},
 		{Name: "cloud controller", Start: r.startController, Stop: r.capi.Stop},
+		{Name: "keys", Start: r.keys.Start, Stop: r.keys.Stop},
 		{Name: "buildpacks", Start: r.installBuildpacks},
 		{Name: "router", Start: r.startRouter, Stop: r.stopRouter},
 		{Name: "route emitter", Start: r.startEmitter, Stop: r.stopEmitter},

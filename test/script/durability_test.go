@@ -134,10 +134,10 @@ func appsSurvive(t *testing.T, w *world.World, name string) {
 }
 
 // start starts Ingot in w and logs the admin in; it returns a folder with the built example.
-func start(t *testing.T, w *world.World) string {
+func start(t *testing.T, w *world.World, args ...string) string {
 	t.Helper()
 	app := buildExample(t, w)
-	w.Up(t)
+	w.Up(t, args...)
 	cred := w.Credentials(t)
 	for _, args := range [][]string{{"api", cred.API, "--skip-ssl-validation"}, {"auth", cred.Username, cred.Password}, {"create-org", "o"}, {"create-space", "s", "-o", "o"}, {"target", "-o", "o", "-s", "s"}} {
 		w.Run(t, "cf", args...)
