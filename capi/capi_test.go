@@ -163,10 +163,8 @@ func walk(t *testing.T, w *world, steps []step) {
 			}
 		} else if s.keep != "" {
 			kept[s.keep] = r.GUID()
-			for _, list := range []string{"resources", "destinations"} {
-				if g, ok := r.Get(list, 0, "guid").(string); ok && r.GUID() == "" {
-					kept[s.keep] = g
-				}
+			if g, ok := r.Get("resources", 0, "guid").(string); ok {
+				kept[s.keep] = g
 			}
 		}
 	}
