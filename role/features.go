@@ -17,7 +17,7 @@ type feature struct {
 // features is the one registry, shown by `ingot features` and docs/features.md.
 func features() []feature {
 	return []feature{
-		{"push from source", "beta", "ruby_, nodejs_, go_ and binary_buildpack; the other buildpacks are absent"},
+		{"push from source", "beta", "staticfile, java, ruby, nodejs, go, python, php, nginx and binary; dotnet_core_buildpack and r_buildpack are absent"},
 		{"orgs, spaces, roles, users", "beta", ""},
 		{"quotas", "beta", "enforced; a new org has the quota default: 100 GB of memory, 1000 routes, 100 service instances"},
 		{"isolation segments", "beta", "the cell of a single machine belongs to the shared one: nothing can be placed in another"},
