@@ -134,7 +134,7 @@ func TestBadBackends(t *testing.T) {
 		"closes.test":   {func(_ net.Conn, r *bufio.Reader) { _, _ = http.ReadRequest(r) }, "HTTP/1.1 502"},
 		"half.test":     {reply("HTTP/1.1 200 OK\r\nContent-Le"), "HTTP/1.1 502"},
 		"reset.test":    {func(c net.Conn, _ *bufio.Reader) { _ = c.(*net.TCPConn).SetLinger(0) }, "HTTP/1.1 502"},
-		"never.test":    {func(_ net.Conn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) }, "HTTP/1.1 504"},
+		"never.test":    {func(_ net.Conn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) }, "HTTP/1.1 502"},
 		"upgrades.test": {reply("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"), "HTTP/1.1 502"},
 		"hints.test":    {reply(strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 100)), ""},
 		"short.test":    {reply("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfive5"), ""},

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -118,13 +119,25 @@ func (w *world) app(host string, h http.HandlerFunc) *httptest.Server {
 	return s
 }
 
+// guidOf makes up a GUID, always the same.
+func guidOf(kind, host string) string {
+	h := sha256.Sum256([]byte(kind + host))
+	return fmt.Sprintf("%x-%x-%x-%x-%x", h[:4], h[4:6], h[6:8], h[8:10], h[10:16])
+}
+
 func (w *world) route(host, addr string, index int) cf.RouteMessage {
-	a, err := net.ResolveTCPAddr("tcp", addr)
-	must(w.t, err)
-	m := cf.RouteMessage{Host: a.IP.String(), Port: a.Port, App: "guid-" + host, InstanceID: fmt.Sprintf("inst-%s-%d", host, index),
-		InstanceIndex: fmt.Sprint(index), URIs: []string{host}, Tags: map[string]string{"source_type": "RTR", "process_id": "proc-" + host}}
+	w.t.Helper()
+	m := w.message(host, addr, index)
 	w.Table.Register(m, time.Now())
 	return m
+}
+
+func (w *world) message(host, addr string, index int) cf.RouteMessage {
+	w.t.Helper()
+	a, err := net.ResolveTCPAddr("tcp", addr)
+	must(w.t, err)
+	return cf.RouteMessage{Host: a.IP.String(), Port: a.Port, App: guidOf("app", host), InstanceID: fmt.Sprintf("inst-%s-%d", host, index),
+		InstanceIndex: fmt.Sprint(index), URIs: []string{host}, Tags: map[string]string{"source_type": "RTR", "process_id": guidOf("process", host)}}
 }
 
 // raw speaks bytes with each connection that arrives and registers under a host.
@@ -193,7 +206,7 @@ func TestRequestHeaders(t *testing.T) {
 		"X_Cf_InstanceID: forged\r\nX-Forwarded-Client-Cert: forged\r\nX-Vcap-Request-Id: forged\r\nX-Request-Id: mine\r\nX-Request-Start: 17\r\n"+
 		"Connection: X-Drop, keep-alive\r\nX-Drop: dropped\r\nKeep-Alive: dropped\r\nProxy-Authorization: dropped\r\nX-Kept: kept\r\n"))
 	for _, want := range []string{"GET / host=A.test:80\n", "X-Forwarded-For: 1.2.3.4, 5.6.7.8, 127.0.0.1\r\n", "X-Forwarded-Proto: http\r\n",
-		"X-Cf-Applicationid: guid-a.test\r\n", "X-Cf-Instanceid: inst-a.test-0\r\n", "X-Cf-Instanceindex: 0\r\n", "X-Request-Id: mine\r\n",
+		"X-Cf-Applicationid: " + guidOf("app", "a.test") + "\r\n", "X-Cf-Instanceid: inst-a.test-0\r\n", "X-Cf-Instanceindex: 0\r\n", "X-Request-Id: mine\r\n",
 		"X-Request-Start: 17\r\n", "X-Kept: kept\r\n"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
@@ -228,17 +241,25 @@ func TestErrors(t *testing.T) {
 	w.route("down.test", "127.0.0.1:1", 0)
 	w.route("taken.test", "127.0.0.1:2", 0)
 	w.route("over.test", "127.0.0.1:2", 0) // by another instance at the same address
+	app := guidOf("app", "a.test")
 	for _, c := range []struct{ host, more, status, reason, text string }{
 		{"no.test", "", "404 Not Found", "unknown_route", "404 Not Found: Requested route ('no.test') does not exist.\n"},
 		{"NO.test:80", "", "404 Not Found", "unknown_route", "404 Not Found: Requested route ('NO.test:80') does not exist.\n"},
 		{"empty.test", "", "503 Service Unavailable", "no_endpoints", "503 Service Unavailable: Requested route ('empty.test') has no available endpoints.\n"},
 		{"taken.test", "", "503 Service Unavailable", "no_endpoints", "503 Service Unavailable: Requested route ('taken.test') has no available endpoints.\n"},
 		{"down.test", "", "502 Bad Gateway", "endpoint_failure", "502 Bad Gateway: Registered endpoint failed to handle the request.\n"},
-		{"a.test", "X-Cf-App-Instance: guid-a.test:7\r\n", "400 Bad Request", "unknown_route",
-			"400 Bad Request: Requested instance ('7') with guid ('guid-a.test') does not exist for route ('a.test')\n"},
-		{"a.test", "X-CF-Process-Instance: nix\r\n", "400 Bad Request", "unknown_route",
-			"400 Bad Request: Requested instance ('') with guid ('nix') does not exist for route ('a.test')\n"},
+		{"a.test", "X-Cf-App-Instance: " + app + ":7\r\n", "400 Bad Request", "unknown_route",
+			"400 Bad Request: Requested instance ('7') with guid ('" + app + "') does not exist for route ('a.test')\n"},
+		{"no.test", "X-Cf-App-Instance: " + app + ":0\r\n", "400 Bad Request", "unknown_route",
+			"400 Bad Request: Requested instance ('0') with guid ('" + app + "') does not exist for route ('no.test')\n"},
+		{"a.test", "X-CF-Process-Instance: " + app + "\r\n", "400 Bad Request", "unknown_route",
+			"400 Bad Request: Requested instance with process guid ('" + app + "') does not exist for route ('a.test')\n"},
+		{"a.test", "X-CF-Process-Instance: " + app + ":3\r\n", "400 Bad Request", "unknown_route",
+			"400 Bad Request: Requested instance ('3') with process guid ('" + app + "') does not exist for route ('a.test')\n"},
 		{"a.test", "X-Cf-App-Instance: nonsense\r\n", "400 Bad Request", "invalid_cf_app_instance_header", "400 Bad Request: Invalid X-CF-App-Instance Header\n"},
+		{"a.test", "X-Cf-App-Instance: " + app + "\r\n", "400 Bad Request", "invalid_cf_app_instance_header", "400 Bad Request: Invalid X-CF-App-Instance Header\n"},
+		{"a.test", "X-Cf-App-Instance: " + app + ":x\r\n", "400 Bad Request", "invalid_cf_app_instance_header", "400 Bad Request: Invalid X-CF-App-Instance Header\n"},
+		{"a.test", "X-CF-Process-Instance: " + app + ":\r\n", "400 Bad Request", "invalid_cf_process_instance_header", "400 Bad Request: Invalid X-CF-Process-Instance Header\n"},
 		{"", "", "400 Bad Request", "empty_host", "400 Bad Request: Request had empty Host header\n"},
 	} {
 		got := w.send(get(c.host, c.more))
@@ -262,16 +283,16 @@ func TestInstanceChoice(t *testing.T) {
 		w.route("a.test", s.Listener.Addr().String(), i)
 	}
 	for range 5 {
-		if got := w.send(get("a.test", "X-Cf-App-Instance: guid-a.test:2\r\n")); !strings.HasSuffix(got, "\r\n2") {
+		if got := w.send(get("a.test", "X-Cf-App-Instance: "+guidOf("app", "a.test")+":2\r\n")); !strings.HasSuffix(got, "\r\n2") {
 			t.Fatal(got)
 		}
-		if got := w.send(get("a.test", "X-Cf-Process-Instance: proc-a.test:1\r\n")); !strings.HasSuffix(got, "\r\n1") {
+		if got := w.send(get("a.test", "X-Cf-Process-Instance: "+guidOf("process", "a.test")+":1\r\n")); !strings.HasSuffix(got, "\r\n1") {
 			t.Fatal(got)
 		}
 	}
 	got := w.send(strings.Replace(get("a.test", ""), "/ ", "/login ", 1))
 	want := "__VCAP_ID__=inst-a.test-" + got[len(got)-1:]
-	if !strings.Contains(got, "Set-Cookie: "+want+"; Path=/; Secure; HttpOnly\r\n") {
+	if !strings.Contains(got, "Set-Cookie: "+want+"; Path=/; HttpOnly; Secure\r\n") {
 		t.Fatal(got)
 	}
 	for range 5 {
@@ -486,19 +507,19 @@ func TestAccessLine(t *testing.T) {
 	_, id, _ := strings.Cut(got, "X-Vcap-Request-Id: ")
 	id, _, _ = strings.Cut(id, "\r\n")
 	e := w.logs.wait(t, func(e cf.Envelope) bool { return e.Log != nil })
-	if e.SourceID != "guid-a.test" || e.InstanceID != "0" || e.Tags["source_type"] != "RTR" || e.Log.Err {
+	if e.SourceID != guidOf("app", "a.test") || e.InstanceID != "0" || e.Tags["source_type"] != "RTR" || e.Log.Err {
 		t.Errorf("%+v", e)
 	}
 	line := string(e.Log.Payload)
 	for _, want := range []string{"a.test - [20", `] "POST /p?q=1 HTTP/1.1" 201 3 5 "-" "a \"b\"" "127.0.0.1:`, `" "` + s.Listener.Addr().String() + `" x_forwarded_for:"9.9.9.9, 127.0.0.1" ` +
 		`x_forwarded_proto:"http" vcap_request_id:"` + id + `" response_time:0.`, ` gorouter_time:0.0`,
-		` app_id:"guid-a.test" app_index:"0" instance_id:"inst-a.test-0" route_service_url:"-" x_cf_routererror:"-"`} {
+		` app_id:"` + guidOf("app", "a.test") + `" app_index:"0" instance_id:"inst-a.test-0" route_service_url:"-" x_cf_routererror:"-" x_b3_traceid:"`} {
 		if !strings.Contains(line, want) {
 			t.Errorf("no %s in\n%s", want, line)
 		}
 	}
 	timer := w.logs.wait(t, func(e cf.Envelope) bool { return e.Timer != nil })
-	if timer.Timer.Name != "http" || timer.Tags["status_code"] != "201" || timer.Tags["uri"] != "http://a.test/p?q=1" || timer.Tags["process_id"] != "proc-a.test" {
+	if timer.Timer.Name != "http" || timer.Tags["status_code"] != "201" || timer.Tags["uri"] != "http://a.test/p?q=1" || timer.Tags["process_id"] != guidOf("process", "a.test") {
 		t.Errorf("%+v", timer)
 	}
 }
