@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -164,7 +165,7 @@ func (x *exchange) choose(tried []*table.Endpoint) (e *table.Endpoint, full bool
 // connect takes an idle connection or makes one.
 func (x *exchange) connect(e *table.Endpoint, fresh bool) (*backend.Conn, error) {
 	if !fresh {
-		if b := x.c.rt.conns.Get(e, !x.arrived() || !idempotent(x.req.Method)); b != nil {
+		if b := x.c.rt.conns.Get(e, !x.arrived() || !x.idempotent()); b != nil {
 			return b, nil
 		}
 	}
@@ -203,7 +204,7 @@ func (x *exchange) attempt(b *backend.Conn) (again bool) {
 		err = x.head()
 	}
 	if err != nil {
-		return x.failed(err, whole && !x.spent && (idempotent(x.req.Method) || unsent && b.Reused))
+		return x.failed(err, whole && !x.spent && (x.idempotent() || unsent && b.Reused))
 	}
 	b.Endpoint.Works()
 	if whole {
@@ -361,11 +362,14 @@ func (c *client) deadlineIn(d time.Duration) {
 	_ = c.nc.SetReadDeadline(time.Now().Add(d))
 }
 
-// idempotent methods may be sent again (RFC 9110 §9.2.2).
-func idempotent(method string) bool {
-	switch method {
-	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+// idempotent tells whether the request may be sent again although it may have been processed, as gorouter sees it: PUT and
+// DELETE are not among them, because their second answer can differ.
+func (x *exchange) idempotent() bool {
+	switch x.req.Method {
+	case "GET", "HEAD", "OPTIONS", "TRACE":
 		return true
 	}
-	return false
+	return slices.ContainsFunc(x.req.Fields, func(f h1.Field) bool {
+		return f.Value != "" && (strings.EqualFold(f.Name, "Idempotency-Key") || strings.EqualFold(f.Name, "X-Idempotency-Key"))
+	})
 }

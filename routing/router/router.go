@@ -309,7 +309,12 @@ func (c *client) serve() {
 		}
 	}()
 	if c.https && !c.stream {
-		t := tls.Server(c.nc, c.rt.TLS)
+		how := c.rt.TLS
+		if c.rt.closing.Load() { // HTTP/2 takes no new connections any more
+			how = how.Clone()
+			how.NextProtos = []string{"http/1.1"}
+		}
+		t := tls.Server(c.nc, how)
 		_ = c.nc.SetDeadline(time.Now().Add(c.rt.Limits.Header))
 		if err := t.Handshake(); err != nil {
 			c.rt.counts.handshakes.Inc()

@@ -545,3 +545,128 @@ func TestSystemNames(t *testing.T) {
 		t.Fatal(got)
 	}
 }
+
+// TestStickyCookie: the cookie has the route's context path, and what the app's own cookie says of safety and end.
+func TestStickyCookie(t *testing.T) {
+	w := start(t, func(rt *Router) { rt.Cookies = []string{"JSESSIONID", "MYSESSION"} })
+	for i := range 2 {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			for _, c := range r.URL.Query()["c"] {
+				w.Header().Add("Set-Cookie", c)
+			}
+			_, _ = fmt.Fprint(w, i)
+		}))
+		t.Cleanup(s.Close)
+		m := w.message("a.test/Ctx", s.Listener.Addr().String(), i)
+		m.InstanceID = "inst"
+		w.Table.Register(m, time.Now())
+	}
+	for set, want := range map[string]string{
+		"JSESSIONID=1":        "__VCAP_ID__=inst; Path=/Ctx; HttpOnly",
+		"MYSESSION=1; secure": "__VCAP_ID__=inst; Path=/Ctx; HttpOnly; Secure",
+		"JSESSIONID=1; Path=/; Domain=x.test; SameSite=Strict; Secure; Partitioned": "__VCAP_ID__=inst; Path=/Ctx; HttpOnly; Secure; SameSite=Strict; Partitioned",
+		"JSESSIONID=1; Expires=Wed, 21 Oct 2099 07:28:00 GMT":                       "__VCAP_ID__=inst; Path=/Ctx; Expires=Wed, 21 Oct 2099 07:28:00 GMT; HttpOnly",
+		"JSESSIONID=1; Max-Age=100":                                                 "__VCAP_ID__=inst; Path=/Ctx; HttpOnly",
+		"JSESSIONID=; Max-Age=0":                                                    "__VCAP_ID__=inst; Path=/Ctx; Max-Age=0; HttpOnly",
+		"jsessionid=1":                                                              "",
+		"OTHER=1":                                                                   "",
+		"JSESSIONID=1&c=__VCAP_ID__=own":                                            "__VCAP_ID__=own",
+	} {
+		q := strings.NewReplacer(" ", "%20", ";", "%3B").Replace(set)
+		got := w.send(strings.Replace(get("a.test", ""), "/ ", "/Ctx/login?c="+q+" ", 1))
+		_, line, _ := strings.Cut(got, "Set-Cookie: __VCAP_ID__")
+		line, _, _ = strings.Cut(line, "\r\n")
+		if line != strings.TrimPrefix(want, "__VCAP_ID__") || strings.Count(got, "Set-Cookie: __VCAP_ID__") > 1 {
+			t.Errorf("%s: %q, want %q\n%s", set, line, want, got)
+		}
+	}
+}
+
+// TestTrace: an app always sees a trace; the client's own is kept.
+func TestTrace(t *testing.T) {
+	w := start(t, nil)
+	w.app("a.test", echo)
+	const trace, span = "463ac35c9f6413ad48485a3953bb6124", "a2fb4a1d1a96d312"
+	field := func(text, name string) string {
+		_, v, _ := strings.Cut(text, "\n"+name+": ")
+		v, _, _ = strings.Cut(v, "\r\n")
+		return v
+	}
+	got := w.send(get("a.test", "traceparent: 00-x-y-01\r\n"))
+	id := strings.ReplaceAll(field(got, "X-Vcap-Request-Id"), "-", "")
+	if f := field(got, "X-B3-Traceid"); f != id || len(f) != 32 || len(field(got, "X-B3-Spanid")) != 16 || field(got, "B3") != f+"-"+field(got, "X-B3-Spanid") || field(got, "Traceparent") != "00-x-y-01" {
+		t.Error(got)
+	}
+	for sent, want := range map[string]map[string]string{
+		"b3: " + trace + "-" + span + "-1":                                          {"B3": trace + "-" + span + "-1", "X-B3-Traceid": ""},
+		"X-B3-TraceId: " + trace + "\r\nX-B3-SpanId: " + span:                       {"B3": trace + "-" + span, "X-B3-Traceid": trace, "X-B3-Spanid": span},
+		"X-B3-TraceId: " + trace + "\r\nX-B3-SpanId: " + span + "\r\nX-B3-Flags: 1": {"B3": trace + "-" + span + "-d", "X-B3-Flags": "1"},
+		"X-B3-TraceId: nonsense\r\nX-B3-SpanId: x":                                  {"B3": "", "X-B3-Traceid": "nonsense", "X-B3-Spanid": "x"},
+		"b3: 0": {"B3": "0", "X-B3-Traceid": ""},
+	} {
+		got := w.send(get("a.test", sent+"\r\n"))
+		for name, v := range want {
+			if f := field(got, name); f != v {
+				t.Errorf("%s: %s is %q, want %q", sent, name, f, v)
+			}
+		}
+	}
+	if got := w.send(get("a.test", "b3: nonsense\r\nX-B3-TraceId: "+trace+"\r\n")); len(field(got, "B3")) != 49 || field(got, "X-B3-Traceid") == trace {
+		t.Error(got)
+	}
+}
+
+// TestHashRoute goes by a header of the request.
+func TestHashRoute(t *testing.T) {
+	w := start(t, nil)
+	for i := range 3 {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, i) }))
+		t.Cleanup(s.Close)
+		m := w.message("a.test", s.Listener.Addr().String(), i)
+		m.Options = map[string]string{"loadbalancing": "hash", "hash_header": "X-Tenant"}
+		w.Table.Register(m, time.Now())
+	}
+	seen := map[byte]int{}
+	for n := range 30 {
+		first := w.send(get("a.test", fmt.Sprintf("x-tenant: %d\r\n", n)))
+		again := w.send(get("a.test", fmt.Sprintf("X-Tenant: %d\r\n", n)))
+		if first[len(first)-1] != again[len(again)-1] {
+			t.Fatal("a tenant moved")
+		}
+		seen[first[len(first)-1]]++
+	}
+	if len(seen) != 3 {
+		t.Error(seen)
+	}
+}
+
+// TestWeightedRoute: exact shares, and no request lost when a destination's only instance is down.
+func TestWeightedRoute(t *testing.T) {
+	w := start(t, nil)
+	for i, weight := range []int{70, 20, 10} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, i) }))
+		m := w.message("a.test", s.Listener.Addr().String(), i)
+		m.App, m.Weight = fmt.Sprint("app-", i), weight
+		w.Table.Register(m, time.Now())
+		if i == 2 {
+			defer func() {
+				s.Close()
+				for range 50 {
+					if got := w.send(get("a.test", "")); !strings.HasPrefix(got, "HTTP/1.1 200") {
+						t.Fatal(got)
+					}
+				}
+			}()
+			continue
+		}
+		t.Cleanup(s.Close)
+	}
+	seen := map[byte]int{}
+	for range 100 {
+		got := w.send(get("a.test", ""))
+		seen[got[len(got)-1]]++
+	}
+	if seen['0'] != 70 || seen['1'] != 20 || seen['2'] != 10 {
+		t.Error(seen)
+	}
+}

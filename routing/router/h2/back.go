@@ -158,7 +158,7 @@ func (k *Back) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler) // the connection ends without an answer
 	}
 	defer func() { _ = res.Body.Close() }()
-	if res.Trailer != nil || r.Header.Get("TE") != "" {
+	if res.Trailer != nil || res.ContentLength != 0 && r.Header.Get("TE") != "" {
 		res.Header.Del("Content-Length") // with one, HTTP/1.1 has no trailer
 		res.ContentLength = -1
 	}
