@@ -322,7 +322,9 @@ func TestStreaming(t *testing.T) {
 	q, err := http.NewRequest("POST", "https://big.test/", io.LimitReader(zeros{}, size))
 	must(t, err)
 	q.ContentLength = size
-	if res, err = w.client().Do(q); err != nil {
+	client := w.client()
+	client.Timeout = 5 * time.Minute
+	if res, err = client.Do(q); err != nil {
 		t.Fatal(err)
 	}
 	n, err := io.Copy(io.Discard, res.Body)

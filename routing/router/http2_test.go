@@ -292,11 +292,11 @@ func TestRapidReset(t *testing.T) {
 		}
 	})
 	c, f := w.dialH2()
-	over := make(chan error)
+	over := make(chan struct{})
 	go func() {
 		for {
 			if _, err := f.ReadFrame(); err != nil {
-				over <- err
+				close(over)
 				return
 			}
 		}

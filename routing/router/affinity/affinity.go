@@ -30,8 +30,8 @@ func isGUID(s string) bool {
 		return false
 	}
 	for i := range len(s) {
-		c := s[i]
-		if dash := i == 8 || i == 13 || i == 18 || i == 23; dash != (c == '-') || !dash && !('0' <= c && c <= '9' || 'a' <= c && c <= 'f') {
+		c, dash := s[i], i == 8 || i == 13 || i == 18 || i == 23
+		if digit := '0' <= c && c <= '9' || 'a' <= c && c <= 'f'; dash && c != '-' || !dash && !digit {
 			return false
 		}
 	}

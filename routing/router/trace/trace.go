@@ -102,7 +102,8 @@ func (t *B3) Append(b []byte) []byte {
 
 func isHex(s string) bool {
 	for i := range len(s) {
-		if c := s[i]; !('0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'f') {
+		c := s[i]
+		if hex := '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'f'; !hex {
 			return false
 		}
 	}
