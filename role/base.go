@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"time"
@@ -20,18 +19,7 @@ import (
 	"ingot/kit/file"
 	"ingot/kit/mtls"
 	"ingot/kit/nats"
-	"ingot/kit/sql"
 )
-
-// probePorts finds a taken port before anything is changed on this machine.
-func (r *rooms) probePorts(context.Context) error {
-	for _, port := range []string{"443", "80", "53"} {
-		if err := portError(r.c.Listen, port); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 func (r *rooms) loadCA(context.Context) (err error) {
 	if r.ca, err = mtls.LoadCA(r.c.path("ca"), "Ingot CA "+r.c.Domain); err == nil {
@@ -48,26 +36,6 @@ func (r *rooms) tlsConfig() (*tls.Config, error) {
 		return nil, err
 	}
 	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}, nil
-}
-
-func (r *rooms) openStores(ctx context.Context) error {
-	r.stores = map[string]*sql.DB{}
-	for _, name := range []string{"cc", "uaa", "bbs"} {
-		db, err := sql.Open(ctx, r.c.path("db", name+".db"))
-		if err != nil {
-			return errors.Join(fmt.Errorf("%s: %w", name, err), r.closeStores(ctx))
-		}
-		r.stores[name] = db
-	}
-	return nil
-}
-
-func (r *rooms) closeStores(context.Context) error {
-	var errs []error
-	for _, db := range r.stores {
-		errs = append(errs, db.Close())
-	}
-	return errors.Join(errs...)
 }
 
 func (r *rooms) startUAA(ctx context.Context) error {
@@ -117,11 +85,6 @@ func (r *rooms) importStack(ctx context.Context) error {
 		return err
 	}
 	return r.garden.ImportImage(ctx, stack.Name, tar)
-}
-
-// addresses are all that we listen on.
-func (r *rooms) addresses() []string {
-	return append([]string{"127.0.0.1", r.c.gateway().String()}, r.c.Listen...)
 }
 
 func (r *rooms) startNATS(context.Context) (err error) {

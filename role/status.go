@@ -23,7 +23,8 @@ import (
 type status struct {
 	Ready     bool      `json:"ready"`
 	Version   string    `json:"version"`
-	PID       int       `json:"pid"`
+	PID       int       `json:"pid"`    // of the parent, which stays the same over restarts and upgrades
+	Worker    int       `json:"worker"` // the process that does everything
 	API       string    `json:"api"`
 	Data      string    `json:"data"`
 	Started   time.Time `json:"started_at"`
@@ -83,6 +84,7 @@ type operator struct {
 	Healthy func(context.Context) error
 	Stop    func()
 	Metrics *prometheus.Registry
+	Keys    http.Handler
 	stop    context.CancelFunc
 }
 
@@ -111,10 +113,10 @@ func (a *operator) Start(context.Context) error {
 	return nil
 }
 
-// Close takes the socket away, and its folder with it.
+// Close takes the socket away. Its folder stays: running apps have theirs in it.
 func (a *operator) Close(context.Context) error {
 	a.stop()
-	return a.Config.removeRunFolder()
+	return os.Remove(a.Config.adminSocket())
 }
 
 func (a *operator) public() http.Handler {
@@ -147,6 +149,7 @@ func (a *operator) private() http.Handler {
 		w.WriteHeader(http.StatusAccepted)
 		a.Stop()
 	})
+	m.Handle("/keys", a.Keys)
 	m.HandleFunc("/debug/pprof/", pprof.Index)
 	m.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	m.HandleFunc("/debug/pprof/trace", pprof.Trace)

@@ -10,13 +10,16 @@ import (
 	"os"
 	"os/exec"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"ingot/kit/conf"
 	"ingot/kit/lock"
+	"ingot/kit/sql"
 )
 
 // stopTime bounds an orderly stop.
@@ -35,19 +38,26 @@ It listens on loopback and towards its containers only, unless --listen says mor
 			if os.Geteuid() != 0 {
 				return errors.New("`ingot up` needs root, to make containers and listen on 443, 80 and 53; run it with sudo")
 			}
+			if err := hidePassword(*c); err != nil {
+				return err
+			}
 			for _, w := range c.warnings() {
 				slog.Warn(w)
 			}
 			if c.Detach {
 				return upDetached(cmd.Context(), *c, cmd.OutOrStdout())
 			}
-			return upHere(cmd.Context(), *c, cmd.OutOrStdout())
+			if c.Worker {
+				return upHere(cmd.Context(), *c, cmd.OutOrStdout())
+			}
+			return upParent(cmd.Context(), *c)
 		},
 	}
 	settings(cmd.Flags(), c)
 	cmd.Flags().BoolVar(&c.Detach, "detach", false, "go on in the background once ready")
+	cmd.Flags().BoolVar(&c.Worker, "worker", false, "be the worker that `ingot up` starts")
 	cmd.Flags().IntVar(&c.TraceFD, "trace-fd", -1, "file descriptor of a step gate, for tests")
-	_ = cmd.Flags().MarkHidden("trace-fd") // fails only for an unknown flag
+	_ = errors.Join(cmd.Flags().MarkHidden("worker"), cmd.Flags().MarkHidden("trace-fd")) // fails only for an unknown flag
 	return cmd
 }
 
@@ -58,22 +68,33 @@ func settings(f *pflag.FlagSet, c *Config) {
 	f.StringVar(&c.Network, "network", c.Network, "address range of containers")
 	f.StringVar(&c.Cache, "cache", c.Cache, "folder of the stack and the buildpacks, built once")
 	f.StringVar(&c.Admin, "admin", c.Admin, "loopback address of /livez, /readyz and /metrics")
+	f.StringVar(&c.Database, "database", c.Database, "address of a PostgreSQL or MySQL database for all state (default: SQLite files in DATA/db); INGOT_DATABASE hides it from others of this machine")
+	f.StringVar(&c.KeyFile, "key-file", c.KeyFile, "file of the keys that encrypt secrets in the databases (default DATA/keys/seal.json)")
 	f.StringVar(&c.DNS, "dns", c.DNS, "how this machine learns our names: auto (systemd-resolved or resolv.conf) or none")
 	f.IntVar(&c.Memory, "memory", c.Memory, "MB of memory for apps (default: the machine's less a reserve)")
 	f.IntVar(&c.Disk, "disk", c.Disk, "MB of disk for apps (default: the free disk less a reserve)")
 }
 
-// upHere runs until ctx ends or somebody asks to stop, then stops in order.
+// upHere is the worker: it runs until ctx ends, somebody asks to stop, or the parent is gone, then stops in order.
 func upHere(ctx context.Context, c Config, out io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if os.Getenv("GOGC") == "" { // memory is dearer than processor time on a laptop; docs/performance.md has the figures
 		debug.SetGCPercent(50)
 	}
-	p, err := newPlatform(c, cancel)
+	held, err := adopt()
 	if err != nil {
 		return err
 	}
+	life := held["life"]
+	if life == nil {
+		return errors.New("--worker is for `ingot up` itself")
+	}
+	go func() {
+		_, _ = life.Read(make([]byte, 1)) // nothing ever comes but the end
+		cancel()
+	}()
+	p := newPlatform(c, held, cancel)
 	go boundLog(ctx, c.path("ingot.log"))
 	begin := time.Now()
 	err = p.Start(ctx)
@@ -81,6 +102,7 @@ func upHere(ctx context.Context, c Config, out io.Writer) error {
 	case err == nil:
 		slog.Info("ready", "api", c.api(), "seconds", time.Since(begin).Seconds())
 		_, _ = fmt.Fprintf(out, "ingot is ready: %s\n", c.api())
+		_, _ = life.Write([]byte{1}) // a parent that is gone ends us anyway
 		<-ctx.Done()
 		slog.Info("stopping")
 	case ctx.Err() != nil: // as asked
@@ -151,7 +173,7 @@ func spawn(c Config, log *os.File) (*exec.Cmd, error) {
 	}
 	child := exec.Command(exe, c.flags()...)
 	child.Stdout, child.Stderr = log, log
-	child.Dir = "/"
+	child.Dir, child.Env = "/", c.environ()
 	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return child, child.Start()
 }
@@ -163,10 +185,49 @@ func (c Config) flags() []string {
 	for _, l := range c.Listen {
 		a = append(a, "--listen", l)
 	}
+	if c.KeyFile != "" {
+		a = append(a, "--key-file", c.KeyFile)
+	}
 	if c.File != "" {
 		a = append(a, "--config", c.File)
 	}
 	return a
+}
+
+// databaseVariable carries what --database says past `ps`.
+const databaseVariable = conf.Prefix + "DATABASE"
+
+// environ is the environment for a child that is Ingot itself.
+func (c Config) environ() []string {
+	if c.Database == "" {
+		return os.Environ()
+	}
+	return append(os.Environ(), databaseVariable+"="+c.Database)
+}
+
+// withoutDatabase is a command line less --database, whose password everybody of this machine could read.
+func withoutDatabase(args []string) (rest []string) {
+	for i := 0; i < len(args); i++ {
+		if args[i] == "--database" {
+			i++
+		} else if !strings.HasPrefix(args[i], "--database=") {
+			rest = append(rest, args[i])
+		}
+	}
+	return rest
+}
+
+// hidePassword becomes the same process again where the command line holds the database's password.
+func hidePassword(c Config) error {
+	rest := withoutDatabase(os.Args)
+	if len(rest) == len(os.Args) || sql.Password(c.Database) == "" {
+		return os.Unsetenv(databaseVariable) // no child needs it
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return syscall.Exec(exe, rest, c.environ())
 }
 
 func makeDataFolder(c Config) error {
