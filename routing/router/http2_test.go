@@ -439,6 +439,22 @@ func TestHTTP2Drain(t *testing.T) {
 	must(t, <-stopped)
 }
 
+// TestHTTP2DrainIdle: clients that only keep their connection do not hold up the end.
+func TestHTTP2DrainIdle(t *testing.T) {
+	w := start(t, nil)
+	w.app("a.test", echo)
+	res, err := w.secure().Get("https://a.test")
+	body(t, res, err)
+	w.dialH2()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	began := time.Now()
+	must(t, w.Stop(ctx))
+	if took := time.Since(began); took > 900*time.Millisecond {
+		t.Error("Stop took", took)
+	}
+}
+
 // TestUpgradeBesideHTTP2: WebSockets reach an app that is registered for HTTP/2 by HTTP/1.1, and clients that could
 // speak HTTP/2 by their own choice.
 func TestUpgradeBesideHTTP2(t *testing.T) {

@@ -180,9 +180,9 @@ func (rt *Router) shut() {
 	rt.wg.Wait()
 }
 
-// firstGrace is what a connection has for its first request when the router stops: whoever connected was promised an
-// answer, and the socket may have been handed to another process.
-const firstGrace = time.Second
+// firstGrace is what a connection has for its first request when the router stops, as it was taken from a socket that
+// may have been handed to another process; and one of HTTP/2 to hear of the end.
+const firstGrace = 300 * time.Millisecond
 
 // drain closes idle connections now, the others after their request or at the end of ctx.
 func (rt *Router) drain(ctx context.Context) {
@@ -321,8 +321,7 @@ func (c *client) serve() {
 		_ = c.nc.SetDeadline(time.Time{})
 		c.nc = t
 		if t.ConnectionState().NegotiatedProtocol == "h2" {
-			c.busy.Store(true) // until front says that it has ended
-			c.rt.front.Serve(t)
+			c.rt.front.Serve(t, &c.busy)
 			return
 		}
 	}

@@ -43,7 +43,13 @@ type Front struct {
 
 	srv  *http.Server
 	in   *inside.Listener
-	ends sync.Map // net.Conn -> chan struct{}, closed when it is
+	open sync.Map // net.Conn -> *served
+}
+
+// served is a connection that Serve waits for.
+type served struct {
+	busy *atomic.Bool
+	end  chan struct{} // closed with the connection
 }
 
 // tally counts the streams of one connection. A client that resets most of them costs the apps more than itself
@@ -71,7 +77,7 @@ func (f *Front) Start() {
 	only.SetHTTP2(true)
 	f.in = inside.Listen("h2")
 	f.srv = &http.Server{
-		Handler: f, Protocols: &only, IdleTimeout: f.Idle, MaxHeaderBytes: h1.MaxHead, ConnState: f.ended,
+		Handler: f, Protocols: &only, IdleTimeout: f.Idle, MaxHeaderBytes: h1.MaxHead, ConnState: f.changed,
 		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: pingAfter, PingTimeout: pingWithin, WriteByteTimeout: f.Stall},
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, tallyOf{}, &tally{conn: c})
@@ -88,22 +94,27 @@ func (f *Front) Stop(ctx context.Context) {
 	}
 }
 
-// Serve serves a connection that has agreed on h2, until it ends.
-func (f *Front) Serve(c *tls.Conn) {
-	end := make(chan struct{})
-	f.ends.Store(c, end)
+// Serve serves a connection that has agreed on h2, until it ends. busy is kept true while it has streams.
+func (f *Front) Serve(c *tls.Conn, busy *atomic.Bool) {
+	s := &served{busy, make(chan struct{})}
+	f.open.Store(c, s)
 	if f.in.Give(c) != nil {
-		f.ends.Delete(c)
+		f.open.Delete(c)
 		return
 	}
-	<-end
+	<-s.end
 }
 
-func (f *Front) ended(c net.Conn, s http.ConnState) {
-	if s == http.StateClosed {
-		if end, ok := f.ends.LoadAndDelete(c); ok {
-			close(end.(chan struct{}))
-		}
+func (f *Front) changed(c net.Conn, state http.ConnState) {
+	v, ok := f.open.Load(c)
+	if !ok {
+		return
+	}
+	s := v.(*served)
+	s.busy.Store(state == http.StateActive)
+	if state == http.StateClosed {
+		f.open.Delete(c)
+		close(s.end)
 	}
 }
 
