@@ -29,8 +29,7 @@ import (
 	"ingot/buildpacks/stager"
 )
 
-//go:embed binary/manifest.yml binary/VERSION golang/manifest.yml golang/VERSION
-//go:embed nodejs/manifest.yml nodejs/VERSION ruby/manifest.yml ruby/VERSION
+//go:embed */manifest.yml */VERSION
 var files embed.FS
 
 //go:embed all:bin
@@ -44,16 +43,18 @@ type Buildpack struct {
 	folder   string // in files
 }
 
+// order is the default one of cf-deployment, with what we have.
+var order = []string{"staticfile", "java", "ruby", "nodejs", "go", "python", "php", "nginx", "binary"}
+
 // All lists the default buildpacks in CF's order of detection.
 func All() []Buildpack {
-	all := []Buildpack{
-		{Name: "ruby_buildpack", folder: "ruby"},
-		{Name: "nodejs_buildpack", folder: "nodejs"},
-		{Name: "go_buildpack", folder: "golang"},
-		{Name: "binary_buildpack", folder: "binary"},
-	}
-	for i := range all {
-		all[i].Position, all[i].Stack = i+1, stack.Name
+	var all []Buildpack
+	for i, language := range order {
+		folder := language
+		if language == "go" {
+			folder = "golang" // no package can be called go
+		}
+		all = append(all, Buildpack{Name: language + "_buildpack", Position: i + 1, Stack: stack.Name, folder: folder})
 	}
 	return all
 }

@@ -26,13 +26,18 @@ const runtimeVersion = 2
 
 // runtime returns the archive of a dependency: the packages it is made of, laid out as the distribution of Node or Go is.
 func runtime(ctx context.Context, cache string, d stager.Dependency, log io.Writer) (string, error) {
-	dir, err := once.Dir(ctx, cache, once.Key(d.Name, d.Version, d.Sources, runtimeVersion), log, func(folder string) error {
+	dir, err := once.Dir(ctx, cache, once.Key(d.Name, d.Version, d.Sources, d.Debian, runtimeVersion), log, func(folder string) error {
 		_, err := once.File(filepath.Join(folder, path.Base(d.File)), func(w io.Writer) error {
 			z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBetterCompression))
 			if err != nil {
 				return err
 			}
 			out := tar.NewWriter(z)
+			if len(d.Debian.Packages) > 0 {
+				if err := debian(ctx, out, folder, d, log); err != nil {
+					return err
+				}
+			}
 			for _, s := range d.Sources {
 				if err := repack(ctx, out, folder, s, log); err != nil {
 					return err

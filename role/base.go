@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"ingot/bits/sign"
 	"ingot/buildpacks"
 	"ingot/buildpacks/stack"
@@ -82,13 +84,26 @@ func newGarden(c Config) *linux.Engine {
 	return &linux.Engine{Data: c.path("garden"), Network: netip.MustParsePrefix(c.Network), HostAddress: c.hostAddress()}
 }
 
-// importStack builds the stack where the cache has none, and makes it an image.
+// importStack builds the stack where the cache has none, and makes it an image. The buildpacks' zips, which are fetched as long,
+// are made meanwhile.
 func (r *rooms) importStack(ctx context.Context) error {
-	tar, _, err := stack.Build(ctx, r.c.Cache, os.Stderr)
-	if err != nil {
-		return err
-	}
-	return r.garden.ImportImage(ctx, stack.Name, tar)
+	all, ctx := errgroup.WithContext(ctx)
+	all.Go(func() error {
+		tar, _, err := stack.Build(ctx, r.c.Cache, os.Stderr)
+		if err != nil {
+			return err
+		}
+		return r.garden.ImportImage(ctx, stack.Name, tar)
+	})
+	all.Go(func() error {
+		for _, b := range buildpacks.All() {
+			if _, _, err := b.Zip(ctx, r.c.Cache, os.Stderr); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return all.Wait()
 }
 
 func (r *rooms) startNATS(context.Context) (err error) {

@@ -52,6 +52,17 @@ type Dependency struct {
 	Version string   `yaml:"version"`
 	File    string   `yaml:"file"`    // a tar.zst below the buildpack's folder
 	Sources []Source `yaml:"sources"` // what File is made of
+	Debian  Debian   `yaml:"debian"`  // or this
+}
+
+// Debian is parts of packages of the stack's Debian release.
+type Debian struct {
+	Packages []string `yaml:"packages"`
+	Parts    []struct {
+		From    string   `yaml:"from"`    // a folder of the packages
+		To      string   `yaml:"to"`      // its place in File
+		Without []string `yaml:"without"` // patterns of what below From stays out
+	} `yaml:"parts"`
 }
 
 // Source is a package of the npm registry and the SHA-512 that it must have (base64, as in a package-lock.json), or a
