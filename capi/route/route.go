@@ -55,7 +55,7 @@ func (f *Family) Nouns() []rest.Noun {
 			{Param: "domain_guids", Where: "domain_guid IN (?)"},
 			{Param: "paths", Where: "path IN (?)"},
 			{Param: "app_guids", Where: "guid IN (SELECT route_guid FROM route_destinations WHERE app_guid IN (?))"},
-			{Param: "ports", Where: "port IN (?)"},
+			{Param: "ports", Where: "port IN (?)", Number: true},
 			{Param: "service_instance_guids", Where: "guid IN (SELECT route_guid FROM route_service_bindings WHERE service_instance_guid IN (?))"},
 		},
 		Subs: []rest.Sub{{Path: "/v3/apps/{guid}/routes", Parent: "app",
