@@ -11,6 +11,7 @@ import (
 
 	"ingot/capi"
 	"ingot/capi/admin"
+	"ingot/kit/sql/sqltest"
 	"ingot/rest"
 	"ingot/rest/access"
 	"ingot/rest/doc"
@@ -26,7 +27,7 @@ func start(t testing.TB) *resttest.API {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	db := resttest.Database(t)
+	db := sqltest.Open(t)
 	users := &resttest.Users{}
 	w := &world{sched: newScheduler(), blobs: &blobs{data: map[string][]byte{}}, logs: &logs{}, rec: &doc.Recorder{}}
 	w.api = &capi.API{DB: db, Limits: &limit.Requests{}, Tokens: users, Directory: users, URL: "https://api.ingot.test", Domain: "ingot.test",

@@ -34,7 +34,7 @@ var migrations embed.FS
 // Migrate brings the engine's own tables (organizations, spaces, users, roles, labels, jobs, events, feature flags) up
 // to date. It must run before the migrations of the families.
 func Migrate(ctx context.Context, db *sql.DB) error {
-	if err := db.Migrate(ctx, migrations, "rest_schema"); err != nil {
+	if err := db.Migrate(ctx, migrations, "rest_schema", new(job.Job).Secrets()); err != nil {
 		return err
 	}
 	return access.EnsureFlags(ctx, db)

@@ -50,18 +50,31 @@ type Kind struct {
 type Job struct {
 	bun.BaseModel `bun:"table:rest_jobs"`
 	row.Row
-	Operation    string                    `bun:"operation"`
-	State        string                    `bun:"state"`
-	ResourceType string                    `bun:"resource_type"` // kind of the noun it is about, such as app
-	ResourceGUID string                    `bun:"resource_guid"`
-	Payload      sql.JSON[json.RawMessage] `bun:"payload"`
-	Caller       sql.JSON[access.Caller]   `bun:"caller"` // on whose behalf
-	Errors       sql.JSON[[]Fault]         `bun:"errors"`
-	Warnings     sql.JSON[[]string]        `bun:"warnings"`
-	Holder       string                    `bun:"holder"` // who runs it, or ran it last
-	Lease        sql.Time                  `bun:"lease"`  // nobody else runs it before
-	Tries        int                       `bun:"tries"`
+	Operation    string                      `bun:"operation"`
+	State        string                      `bun:"state"`
+	ResourceType string                      `bun:"resource_type"` // kind of the noun it is about, such as app
+	ResourceGUID string                      `bun:"resource_guid"`
+	Payload      sql.Sealed[json.RawMessage] `bun:"payload"` // a manifest holds variables
+	Caller       sql.JSON[access.Caller]     `bun:"caller"`  // on whose behalf
+	Errors       sql.JSON[[]Fault]           `bun:"errors"`
+	Warnings     sql.JSON[[]string]          `bun:"warnings"`
+	Holder       string                      `bun:"holder"` // who runs it, or ran it last
+	Lease        sql.Time                    `bun:"lease"`  // nobody else runs it before
+	Tries        int                         `bun:"tries"`
 }
+
+// Secrets are the sealed columns.
+func (j *Job) Secrets() sql.Secrets {
+	return sql.Secrets{Table: "rest_jobs", GUID: j.GUID, Columns: []sql.Secret{{Column: "payload", Value: &j.Payload}}}
+}
+
+// BeforeAppendModel encrypts the payload.
+func (j *Job) BeforeAppendModel(ctx context.Context, q bun.Query) error {
+	return j.Secrets().Seal(ctx, q)
+}
+
+// AfterScanRow decrypts it.
+func (j *Job) AfterScanRow(ctx context.Context) error { return j.Secrets().Open(ctx) }
 
 // Fault is a failure as a job remembers it.
 type Fault struct {
