@@ -18,7 +18,9 @@ type feature struct {
 func features() []feature {
 	return []feature{
 		{"push from source", "beta", "nodejs_buildpack and binary_buildpack; the other buildpacks are absent"},
-		{"orgs, spaces, roles, users", "beta", "an org has the default quota, which is not enforced yet"},
+		{"orgs, spaces, roles, users", "beta", ""},
+		{"quotas", "beta", "enforced; a new org has the quota default: 100 GB of memory, 1000 routes, 100 service instances"},
+		{"isolation segments", "beta", "the cell of a single machine belongs to the shared one: nothing can be placed in another"},
 		{"apps, processes, builds, droplets, packages", "beta", ""},
 		{"routes and domains", "beta", "HTTP routes; TCP routes, weights, policies and sharing or moving routes and domains are absent"},
 		{"manifests", "beta", "apply, diff, generate"},
@@ -34,7 +36,6 @@ func features() []feature {
 		{"rolling deployments, tasks, revisions, sidecars", "absent", ""},
 		{"services and service brokers", "absent", ""},
 		{"buildpacks of one's own, upload of droplets", "absent", "also changing and deleting buildpacks, and clearing all build caches"},
-		{"quotas of one's own, isolation segments", "absent", ""},
 		{"usage events", "absent", ""},
 		{"docker images", "absent", ""},
 		{"ssh", "absent", ""},

@@ -18,6 +18,7 @@ import (
 	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
+	"ingot/rest/quota"
 	"ingot/rest/row"
 )
 
@@ -27,13 +28,11 @@ func (f *Flow) apply(ctx context.Context, guid string, m manifest.App) error {
 	a := new(app.App)
 	a.GUID = guid
 	err := f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if err := row.Lock(ctx, f.DB, tx, a); err != nil {
-			if errors.Is(err, sql.ErrNoRows) {
-				return cf.Errorf(cf.KindNotFound, "ResourceNotFound", "App with guid '%s' not found", guid)
-			}
+		h, err := f.holdApp(ctx, tx, a)
+		if err != nil {
 			return err
 		}
-		if err := f.applyProcesses(ctx, tx, a, m.Processes); err != nil {
+		if err := f.applyProcesses(ctx, tx, h, a, m.Processes); err != nil {
 			return err
 		}
 		if err := f.applyApp(ctx, tx, a, m); err != nil {
@@ -54,13 +53,29 @@ func (f *Flow) apply(ctx context.Context, guid string, m manifest.App) error {
 	return nil
 }
 
+// holdApp holds an app, of which the guid is known, and before it its organization and space.
+func (f *Flow) holdApp(ctx context.Context, tx bun.Tx, a *app.App) (*quota.Held, error) {
+	was, err := app.ByGUID(ctx, tx, a.GUID) // its space is always the same
+	var h *quota.Held
+	if err == nil {
+		h, err = quota.Hold(ctx, f.DB, tx, was.SpaceGUID)
+	}
+	if err == nil {
+		err = row.Lock(ctx, f.DB, tx, a)
+	}
+	if errors.Is(err, sql.ErrNoRows) || cf.IsKind(err, cf.KindNotFound) {
+		return nil, cf.Errorf(cf.KindNotFound, "ResourceNotFound", "App with guid '%s' not found", a.GUID)
+	}
+	return h, err
+}
+
 // triggered marks events of manifests.
 func triggered(data map[string]any) map[string]any {
 	data["manifest_triggered"] = true
 	return data
 }
 
-func (f *Flow) applyProcesses(ctx context.Context, tx bun.Tx, a *app.App, want []manifest.Process) error {
+func (f *Flow) applyProcesses(ctx context.Context, tx bun.Tx, h *quota.Held, a *app.App, want []manifest.Process) error {
 	ps, err := app.ProcessesOf(ctx, tx, a.GUID)
 	if err != nil {
 		return err
@@ -88,6 +103,11 @@ func (f *Flow) applyProcesses(ctx context.Context, tx bun.Tx, a *app.App, want [
 		told := map[string]bool{"scale": !reflect.DeepEqual(sized, before), "update": !reflect.DeepEqual(sized, *p)}
 		if err := row.Update(ctx, tx, p); err != nil {
 			return err
+		}
+		if told["scale"] {
+			if err := app.Fits(ctx, tx, h, a, p); err != nil {
+				return err
+			}
 		}
 		for _, what := range []string{"update", "scale"} {
 			if !told[what] {

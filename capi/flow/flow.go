@@ -67,7 +67,7 @@ func (f *Flow) Join() {
 	}
 	f.Org.SpaceContents = append(f.Org.SpaceContents, f.emptySpace)
 	f.Org.OrgContents = append(f.Org.OrgContents, f.emptyOrg)
-	f.Org.Usages = append(f.Org.Usages, usage)
+	f.Org.Usages = append(f.Org.Usages, app.Count, route.Count)
 	f.Admin.StackUsed = func(ctx context.Context, db bun.IDB, name string) (bool, error) {
 		return db.NewSelect().Model((*app.App)(nil)).Where("stack = ?", name).Exists(ctx)
 	}

@@ -15,6 +15,7 @@ import (
 	"ingot/rest"
 	"ingot/rest/access"
 	"ingot/rest/event"
+	"ingot/rest/quota"
 	"ingot/rest/row"
 )
 
@@ -155,11 +156,12 @@ func (f *Family) create(c *rest.Call) (*Route, error) {
 
 // Insert makes a route and its event, or says in CF's words why it cannot be. The caller may write the space.
 func (f *Family) Insert(ctx context.Context, tx bun.Tx, r *Route, data map[string]any) error {
-	if err := access.HoldSpace(ctx, f.DB, tx, r.SpaceGUID); err != nil {
+	h, err := quota.Hold(ctx, f.DB, tx, r.SpaceGUID)
+	if err != nil {
 		return err
 	}
 	d := new(Domain)
-	err := tx.NewSelect().Model(d).Where("guid = ?", r.DomainGUID).Scan(ctx)
+	err = tx.NewSelect().Model(d).Where("guid = ?", r.DomainGUID).Scan(ctx)
 	if errors.Is(err, sql.ErrNoRows) { // it was deleted since
 		return rest.Unprocessable("Invalid domain. Ensure that the domain exists and you have access to it.")
 	}
@@ -189,6 +191,9 @@ func (f *Family) Insert(ctx context.Context, tx bun.Tx, r *Route, data map[strin
 		return taken(r)
 	}
 	if err != nil {
+		return err
+	}
+	if err := fits(ctx, tx, h, r); err != nil {
 		return err
 	}
 	return record(ctx, tx, "audit.route.create", r, data)

@@ -16,6 +16,7 @@ import (
 	"ingot/rest"
 	"ingot/rest/access"
 	"ingot/rest/job"
+	"ingot/rest/quota"
 	"ingot/rest/row"
 )
 
@@ -138,8 +139,10 @@ func (f *Family) createDomain(c *rest.Call) (*Domain, error) {
 		return nil, err
 	}
 	err := c.Write(func(ctx context.Context, tx bun.Tx) error {
+		var h *quota.Held
 		if !d.Shared() {
-			if err := access.HoldOrg(ctx, f.DB, tx, d.OrgGUID); err != nil {
+			var err error
+			if h, err = quota.HoldOrg(ctx, f.DB, tx, d.OrgGUID); err != nil {
 				return err
 			}
 		}
@@ -148,7 +151,10 @@ func (f *Family) createDomain(c *rest.Call) (*Domain, error) {
 		} else if other != "" {
 			return rest.Unprocessable(`The domain name "%s" cannot be created because "%s" is already reserved by %s`, d.Name, name, other)
 		}
-		return row.Insert(ctx, tx, d)
+		if err := row.Insert(ctx, tx, d); err != nil || h == nil {
+			return err
+		}
+		return domainFits(ctx, tx, h)
 	})
 	if sql.IsUnique(err) {
 		return nil, rest.Unprocessable("The domain name \"%s\" is already in use", t.name.V)
