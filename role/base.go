@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"ingot/bits/sign"
@@ -57,6 +58,9 @@ func (r *rooms) startBits(ctx context.Context) error {
 	}
 	r.bits.Keys = sign.Keys{{Secret: secret}}
 	r.bits.InUse = func(ctx context.Context, key string) (bool, error) {
+		if strings.HasPrefix(key, string(cf.BlobBuildpack)+"/") {
+			return admin.BuildpackInUse(ctx, r.stores["cc"].Read(), key)
+		}
 		return build.InUse(ctx, r.stores["cc"].Read(), key)
 	}
 	return r.bits.Start(ctx)

@@ -17,7 +17,7 @@ type feature struct {
 // features is the one registry, shown by `ingot features` and docs/features.md.
 func features() []feature {
 	return []feature{
-		{"push from source", "beta", "nodejs_buildpack and binary_buildpack; the other buildpacks are absent"},
+		{"push from source", "beta", "ruby_, nodejs_, go_ and binary_buildpack; the other buildpacks are absent"},
 		{"orgs, spaces, roles, users", "beta", ""},
 		{"quotas", "beta", "enforced; a new org has the quota default: 100 GB of memory, 1000 routes, 100 service instances"},
 		{"isolation segments", "beta", "the cell of a single machine belongs to the shared one: nothing can be placed in another"},
@@ -35,7 +35,8 @@ func features() []feature {
 		{"rate limits", "beta", "20,000 requests an hour a user, 1,000 an address without a token, admins exempt; counted in each API process"},
 		{"rolling deployments, tasks, revisions, sidecars", "absent", ""},
 		{"services and service brokers", "absent", ""},
-		{"buildpacks of one's own, upload of droplets", "absent", "also changing and deleting buildpacks, and clearing all build caches"},
+		{"buildpacks of one's own", "beta", "by upload, or by the address of a zip or a Git repository, which the build fetches in its container; Cloud Native Buildpacks are absent"},
+		{"upload of droplets", "absent", ""},
 		{"usage events", "absent", ""},
 		{"docker images", "absent", ""},
 		{"ssh", "absent", ""},

@@ -14,7 +14,9 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"ingot/buildpacks/binary"
+	"ingot/buildpacks/golang"
 	"ingot/buildpacks/nodejs"
+	"ingot/buildpacks/ruby"
 	"ingot/buildpacks/stager"
 )
 
@@ -28,7 +30,9 @@ type buildpack struct {
 
 var buildpacks = map[string]buildpack{
 	"binary": {binary.Detect, binary.Supply, binary.Finalize, binary.Release},
+	"go":     {golang.Detect, golang.Supply, golang.Finalize, golang.Release},
 	"nodejs": {nodejs.Detect, nodejs.Supply, nodejs.Finalize, nodejs.Release},
+	"ruby":   {ruby.Detect, ruby.Supply, ruby.Finalize, ruby.Release},
 }
 
 // Exit codes of a phase, as CF's buildpacks have them.
