@@ -32,7 +32,7 @@ func features() []feature {
 		{"metrics", "beta", "/metrics for Prometheus on loopback; PromQL in log-cache is absent"},
 		{"HTTP/2, weighted routes, route services", "absent", ""},
 		{"encryption of secrets in the database", "absent", "files with keys and databases are 0600 in a 0700 folder"},
-		{"rate limits", "absent", ""},
+		{"rate limits", "beta", "20,000 requests an hour a user, 1,000 an address without a token, admins exempt; counted in each API process"},
 		{"rolling deployments, tasks, revisions, sidecars", "absent", ""},
 		{"services and service brokers", "absent", ""},
 		{"buildpacks of one's own, upload of droplets", "absent", "also changing and deleting buildpacks, and clearing all build caches"},

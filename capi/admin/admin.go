@@ -37,7 +37,7 @@ const DefaultStack = "cflinuxfs4"
 // Migrate brings the family's tables up to date, and makes the default stack, the two environment variable groups and the
 // two security groups.
 func (f *Family) Migrate(ctx context.Context) error {
-	if err := f.DB.Migrate(ctx, migrations, "capi_admin_schema"); err != nil {
+	if err := f.DB.Migrate(ctx, migrations, "capi_admin_schema", new(envGroup).secrets()); err != nil {
 		return err
 	}
 	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
@@ -72,7 +72,7 @@ func ensure(ctx context.Context, one *bun.SelectQuery, tx bun.Tx, n row.Noun) er
 // Nouns are the family's rows.
 func (f *Family) Nouns() []rest.Noun {
 	f.groups = securityGroups()
-	return []rest.Noun{f.stacks(), f.buildpacks(), flags(), events(), f.groups, serviceInstances()}
+	return []rest.Noun{f.stacks(), f.buildpacks(), flags(), events(), f.groups}
 }
 
 // Routes are the endpoints that are no list, get, create, update or delete of a noun.
@@ -82,6 +82,7 @@ func (f *Family) Routes() []rest.Route {
 		{Pattern: "PATCH /v3/environment_variable_groups/{name}", Handle: updateEnvGroup},
 		{Pattern: "GET /v3/spaces/{guid}/running_security_groups", Handle: f.groupsOf("running")},
 		{Pattern: "GET /v3/spaces/{guid}/staging_security_groups", Handle: f.groupsOf("staging")},
+		{Pattern: "GET /v3/service_instances", Handle: serviceInstances},
 		{Pattern: "GET /{$}", Handle: f.Info.root, Open: true},
 		{Pattern: "GET /v3", Handle: f.Info.v3, Open: true},
 		{Pattern: "GET /v3/info", Handle: f.Info.v3Info, Open: true},

@@ -3,7 +3,7 @@ package quota
 import (
 	"testing"
 
-	"ingot/rest"
+	"ingot/rest/fault"
 )
 
 // TestRules: Cloud Controller's codes and words, in its order; the expected texts are those of its policies and errors/v2.yml.
@@ -57,7 +57,7 @@ func TestRules(t *testing.T) {
 			}
 			continue
 		}
-		if _, f := rest.Describe(c.err); f[0].Code != c.code || f[0].Detail != c.want {
+		if _, f := fault.Describe(c.err); f[0].Code != c.code || f[0].Detail != c.want {
 			t.Errorf("%s\n got: %d %s\nwant: %d %s", c.name, f[0].Code, f[0].Detail, c.code, c.want)
 		}
 	}
