@@ -187,6 +187,7 @@ func shared(line string) bool { return !strings.ContainsAny(line, "{") }
 func TestRoles(t *testing.T) {
 	a := start(t)
 	a.Users.Known = []cf.User{}
+	a.SetFlag("route_sharing", true)
 	for _, w := range []string{"own", "other"} {
 		a.World(w)
 	}

@@ -22,7 +22,7 @@ func features() []feature {
 		{"quotas", "beta", "enforced; a new org has the quota default: 100 GB of memory, 1000 routes, 100 service instances"},
 		{"isolation segments", "beta", "the cell of a single machine belongs to the shared one: nothing can be placed in another"},
 		{"apps, processes, builds, droplets, packages", "beta", ""},
-		{"routes and domains", "beta", "HTTP routes; TCP routes, weights, policies and sharing or moving routes and domains are absent"},
+		{"routes and domains", "beta", "HTTP routes with destinations, weights, options and sharing; TCP routes with their router groups and route policies are absent"},
 		{"manifests", "beta", "apply, diff, generate"},
 		{"logs", "beta", "log-cache; plain fifos: an app that writes more than 64 KiB while Ingot is down waits until it is back"},
 		{"containers", "beta", "user namespaces, seccomp, limits of memory, pids, CPU shares and disk"},

@@ -8,6 +8,7 @@ package flow
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -111,9 +112,9 @@ func (f *Flow) Jobs() []job.Kind {
 	}
 }
 
-// Start makes the default domain, and from then on brings rows and scheduler together, at once and then now and again.
+// Start makes the default domain and the one for service discovery, and from then on brings rows and scheduler together, at once and then now and again.
 func (f *Flow) Start(ctx context.Context) error {
-	if err := f.Route.Ensure(ctx, f.Domain); err != nil {
+	if err := errors.Join(f.Route.Ensure(ctx, f.Domain, false), f.Route.Ensure(ctx, "apps.internal", true)); err != nil {
 		return err
 	}
 	every := f.Every

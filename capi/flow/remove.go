@@ -15,7 +15,6 @@ import (
 	"ingot/rest"
 	"ingot/rest/access"
 	"ingot/rest/job"
-	"ingot/rest/row"
 )
 
 // removeApp is the job app.delete.
@@ -38,6 +37,9 @@ func (f *Flow) remove(ctx context.Context, j *job.Job, guid string) error {
 		}
 	}
 	err = f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := f.DB.LockRow(ctx, tx, "app_apps", guid); err != nil { // nothing is mapped to it any more
+			return err
+		}
 		if err := f.Route.Unmap(ctx, tx, guid); err != nil {
 			return err
 		}
@@ -71,17 +73,12 @@ func (f *Flow) emptySpace(ctx context.Context, j *job.Job, space string) error {
 			return err
 		}
 	}
-	return f.Route.RemoveWhere(ctx, "space_guid = ?", space)
+	return f.Route.EmptySpace(ctx, space)
 }
 
 // emptyOrg deletes the domains of an organization.
 func (f *Flow) emptyOrg(ctx context.Context, _ *job.Job, guid string) error {
-	if err := f.Route.RemoveWhere(ctx, "domain_guid IN (SELECT guid FROM route_domains WHERE org_guid = ?)", guid); err != nil {
-		return err
-	}
-	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		return row.DeleteWhere(ctx, tx, "route_domains", "org_guid = ?", guid)
-	})
+	return f.Route.EmptyOrg(ctx, guid)
 }
 
 func (f *Flow) clearCache(c *rest.Call) error {
