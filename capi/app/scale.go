@@ -186,6 +186,9 @@ func (f *Family) updateProcess(c *rest.Call, p *Process) error {
 func (f *Family) change(c *rest.Call, p *Process, what string, fn func() error) error {
 	data := censored(c.Body)
 	return c.Change(p, func(ctx context.Context, tx bun.Tx) error {
+		if err := Settled(ctx, tx, p, what); err != nil {
+			return err
+		}
 		if err := fn(); err != nil {
 			return err
 		}

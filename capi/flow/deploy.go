@@ -95,10 +95,6 @@ func (f *Flow) wanted(ctx context.Context, guid string) ([]cf.DesiredLRP, error)
 	if err != nil {
 		return nil, err
 	}
-	d, err := build.DropletByGUID(ctx, db, a.Droplet)
-	if err != nil || d == nil {
-		return nil, err
-	}
 	ps, err := app.ProcessesOf(ctx, db, guid)
 	if err != nil {
 		return nil, err
@@ -113,11 +109,36 @@ func (f *Flow) wanted(ctx context.Context, guid string) ([]cf.DesiredLRP, error)
 	}
 	var out []cf.DesiredLRP
 	for _, p := range ps {
-		if p.Instances > 0 {
-			out = append(out, recipe.LRP(a, p, d, mapped, at))
+		if p.Instances == 0 {
+			continue
+		}
+		d, env, err := program(ctx, db, a, p)
+		if err != nil {
+			return nil, err
+		}
+		if d != nil {
+			of := *a
+			of.Env.V = env
+			out = append(out, recipe.LRP(&of, p, d, mapped, at))
 		}
 	}
 	return out, nil
+}
+
+// program is what a process runs: the droplet and the environment of its version, or the app's present ones where that
+// is not known any more. During a deployment there are two.
+func program(ctx context.Context, db bun.IDB, a *app.App, p *app.Process) (d *build.Droplet, env map[string]string, err error) {
+	if d, err = build.DropletByGUID(ctx, db, p.Droplet); err == nil && (d == nil || d.State != build.Staged) {
+		d, err = build.DropletByGUID(ctx, db, a.Droplet)
+	}
+	if err != nil || p.Revision == "" {
+		return d, a.Env.V, err
+	}
+	r, err := app.RevisionByGUID(ctx, db, p.Revision)
+	if err != nil || r == nil {
+		return d, a.Env.V, err
+	}
+	return d, r.Env.V, nil
 }
 
 // place reads where an app lives, and one group of environment variables.
@@ -173,12 +194,24 @@ func (f *Flow) restart(c *rest.Call) error {
 // turn writes the wanted state of an app, tells the scheduler, and answers the app. A start of a stopped app and every
 // restart give its processes new versions: new LRPs, which take the present droplet, environment and sizes.
 func (f *Flow) turn(c *rest.Call, a *app.App, state app.State, verb, line string) error {
+	revised := false
 	err := c.Change(a, func(ctx context.Context, tx bun.Tx) error {
 		if a.Droplet == "" && state == app.Started {
 			return rest.Unprocessable("Assign a droplet before starting this app.")
 		}
 		if state == app.Started && (a.State != app.Started || verb == "restart") {
-			if err := renew(ctx, tx, a.GUID); err != nil {
+			r, made, err := app.Revise(ctx, tx, a, nil)
+			if err != nil {
+				return err
+			}
+			guid := ""
+			if r != nil {
+				guid = r.GUID
+			}
+			if revised = made; err == nil {
+				err = f.renew(ctx, tx, a, guid)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -188,15 +221,18 @@ func (f *Flow) turn(c *rest.Call, a *app.App, state app.State, verb, line string
 	if err != nil {
 		return err
 	}
+	f.sayRevised(a, revised)
 	f.App.Say(a.GUID, line, a.GUID)
 	f.changed(c.Ctx(), a.GUID)
+	f.ring()
 	return f.App.Apps.Show(c, http.StatusOK, a)
 }
 
-func renew(ctx context.Context, tx bun.Tx, guid string) error {
-	ps, err := app.ProcessesOf(ctx, tx, guid)
+// renew gives the processes of an app new versions, of its present droplet and of that revision.
+func (f *Flow) renew(ctx context.Context, tx bun.Tx, a *app.App, revision string) error {
+	ps, err := app.ProcessesOf(ctx, tx, a.GUID)
 	for _, p := range ps {
-		p.Version = cf.NewGUID()
+		p.Version, p.Droplet, p.Revision = cf.NewGUID(), a.Droplet, revision
 		if err := row.Update(ctx, tx, p); err != nil {
 			return err
 		}
@@ -269,26 +305,38 @@ func (f *Flow) assign(c *rest.Call) error {
 		return err
 	}
 	err = c.Change(a, func(ctx context.Context, tx bun.Tx) error {
-		d := new(build.Droplet)
-		err := tx.NewSelect().Model(d).Where("guid = ? AND app_guid = ? AND state = ?", t.guid, a.GUID, build.Staged).Scan(ctx)
-		if errors.Is(err, sql.ErrNoRows) {
-			return rest.Unprocessable("Unable to assign current droplet. Ensure the droplet exists and belongs to this app.")
+		busy, err := app.InFlight(ctx, tx, a.GUID)
+		if err == nil && busy {
+			err = rest.Unprocessable("Unable to assign current droplet while the app has a deployment in progress. Wait for the deployment to complete or cancel it.")
 		}
 		if err != nil {
 			return err
 		}
-		a.Droplet = d.GUID
-		data := map[string]any{"request": map[string]any{"droplet_guid": d.GUID}}
-		if err := app.Record(ctx, tx, "audit.app.droplet.mapped", a, data); err != nil {
-			return err
-		}
-		return takeTypes(ctx, tx, a, d)
+		return mapDroplet(ctx, tx, a, t.guid)
 	})
 	if err != nil {
 		return err
 	}
 	f.App.Say(a.GUID, `Updated app with guid %s ({"droplet_guid"=>%q})`, a.GUID, a.Droplet)
 	return relationship(c, a)
+}
+
+// mapDroplet makes a droplet the current one; the caller writes the app.
+func mapDroplet(ctx context.Context, tx bun.Tx, a *app.App, guid string) error {
+	d := new(build.Droplet)
+	err := tx.NewSelect().Model(d).Where("guid = ? AND app_guid = ? AND state = ?", guid, a.GUID, build.Staged).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return rest.Unprocessable("Unable to assign current droplet. Ensure the droplet exists and belongs to this app.")
+	}
+	if err != nil {
+		return err
+	}
+	a.Droplet = d.GUID
+	data := map[string]any{"request": map[string]any{"droplet_guid": d.GUID}}
+	if err := app.Record(ctx, tx, "audit.app.droplet.mapped", a, data); err != nil {
+		return err
+	}
+	return takeTypes(ctx, tx, a, d)
 }
 
 // takeTypes gives the app a process for each type of its droplet, and each process the droplet's command.
