@@ -200,7 +200,8 @@ func Revise(ctx context.Context, tx bun.Tx, a *App, back *Revision) (r *Revision
 
 // present is what the app would run now.
 func present(ctx context.Context, db bun.IDB, a *App) (*Revision, error) {
-	r := &Revision{AppGUID: a.GUID, SpaceGUID: a.SpaceGUID, Droplet: a.Droplet, Env: a.Env}
+	r := &Revision{AppGUID: a.GUID, SpaceGUID: a.SpaceGUID, Droplet: a.Droplet}
+	r.Env.V = a.Env.V
 	ps, err := ProcessesOf(ctx, db, a.GUID)
 	if err != nil {
 		return nil, err

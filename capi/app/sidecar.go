@@ -56,7 +56,7 @@ func besides(ctx context.Context, db bun.IDB, app string) ([]Beside, error) {
 
 // Return gives the app the environment and the sidecars of a revision.
 func (r *Revision) Return(ctx context.Context, tx bun.Tx, a *App) error {
-	a.Env = r.Env
+	a.Env.V = r.Env.V
 	if err := row.DeleteWhere(ctx, tx, "app_sidecars", "app_guid = ?", a.GUID); err != nil {
 		return err
 	}

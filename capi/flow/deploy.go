@@ -112,33 +112,35 @@ func (f *Flow) wanted(ctx context.Context, guid string) ([]cf.DesiredLRP, error)
 		if p.Instances == 0 {
 			continue
 		}
-		d, env, err := program(ctx, db, a, p)
+		of, version, d, err := program(ctx, db, a, p)
 		if err != nil {
 			return nil, err
 		}
 		if d != nil {
-			of := *a
-			of.Env.V = env
-			out = append(out, recipe.LRP(&of, p, d, mapped, at))
+			out = append(out, recipe.LRP(of, version, d, mapped, at))
 		}
 	}
 	return out, nil
 }
 
-// program is what a process runs: the droplet and the environment of its version, or the app's present ones where that
-// is not known any more. During a deployment there are two.
-func program(ctx context.Context, db bun.IDB, a *app.App, p *app.Process) (d *build.Droplet, env map[string]string, err error) {
-	if d, err = build.DropletByGUID(ctx, db, p.Droplet); err == nil && (d == nil || d.State != build.Staged) {
+// program is what a process runs: the app and the process with the environment and the command of the process's
+// revision, and its droplet; or what the app has now where these are not known any more. During a deployment there are
+// two web processes, each with its own.
+func program(ctx context.Context, db bun.IDB, a *app.App, p *app.Process) (*app.App, *app.Process, *build.Droplet, error) {
+	d, err := build.DropletByGUID(ctx, db, p.Droplet)
+	if err == nil && (d == nil || d.State != build.Staged) {
 		d, err = build.DropletByGUID(ctx, db, a.Droplet)
 	}
 	if err != nil || p.Revision == "" {
-		return d, a.Env.V, err
+		return a, p, d, err
 	}
 	r, err := app.RevisionByGUID(ctx, db, p.Revision)
 	if err != nil || r == nil {
-		return d, a.Env.V, err
+		return a, p, d, err
 	}
-	return d, r.Env.V, nil
+	of, version := *a, *p
+	of.Env.V, version.Command = r.Env.V, r.Commands.V[p.Type]
+	return &of, &version, d, nil
 }
 
 // place reads where an app lives, and one group of environment variables.
@@ -205,11 +207,12 @@ func (f *Flow) turn(c *rest.Call, a *app.App, state app.State, verb, line string
 				return err
 			}
 			guid := ""
-			if r != nil {
+			if revised = made; r != nil {
 				guid = r.GUID
 			}
-			if revised = made; err == nil {
-				err = f.renew(ctx, tx, a, guid)
+			going, err := app.InFlight(ctx, tx, a.GUID)
+			if err == nil {
+				err = renew(ctx, tx, a, guid, going && verb == "start")
 			}
 			if err != nil {
 				return err
@@ -228,11 +231,14 @@ func (f *Flow) turn(c *rest.Call, a *app.App, state app.State, verb, line string
 	return f.App.Apps.Show(c, http.StatusOK, a)
 }
 
-// renew gives the processes of an app new versions, of its present droplet and of that revision.
-func (f *Flow) renew(ctx context.Context, tx bun.Tx, a *app.App, revision string) error {
+// renew gives the processes of an app new versions, of its present droplet and of that revision. The web processes of
+// a deployment that goes on are to keep theirs.
+func renew(ctx context.Context, tx bun.Tx, a *app.App, revision string, keep bool) error {
 	ps, err := app.ProcessesOf(ctx, tx, a.GUID)
 	for _, p := range ps {
-		p.Version, p.Droplet, p.Revision = cf.NewGUID(), a.Droplet, revision
+		if p.Version = cf.NewGUID(); !keep || p.Type != app.Web {
+			p.Droplet, p.Revision = a.Droplet, revision
+		}
 		if err := row.Update(ctx, tx, p); err != nil {
 			return err
 		}

@@ -142,7 +142,7 @@ func (f *Flow) deployStopped(ctx context.Context, tx bun.Tx, a *app.App, d *app.
 	if err := row.Update(ctx, tx, web); err != nil {
 		return err
 	}
-	if err := f.renew(ctx, tx, a, d.Revision); err != nil {
+	if err := renew(ctx, tx, a, d.Revision, false); err != nil {
 		return err
 	}
 	a.State = app.Started
