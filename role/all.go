@@ -41,6 +41,7 @@ type rooms struct {
 
 	ca     *mtls.CA
 	stores map[string]*sql.DB
+	keys   keyring
 	cache  *logcache.Store
 	logs   *agent.Agent
 	uaa    *uaa.Server
@@ -73,6 +74,7 @@ func (r *rooms) members() []run.Member {
 		{Name: "nats", Start: r.startNATS, Stop: r.stopNATS},
 		{Name: "scheduler", Start: r.startScheduler, Stop: r.bbs.Stop},
 		{Name: "cloud controller", Start: r.startController, Stop: r.capi.Stop},
+		{Name: "keys", Start: r.keys.Start, Stop: r.keys.Stop},
 		{Name: "buildpacks", Start: r.installBuildpacks},
 		{Name: "router", Start: r.startRouter, Stop: r.stopRouter},
 		{Name: "route emitter", Start: r.startEmitter, Stop: r.stopEmitter},
@@ -103,7 +105,7 @@ func (r *rooms) connect() {
 	}
 	r.cell = &cell.Cell{
 		ID: "cell-0", Zone: "z1", Address: r.garden.HostAddress.String(), Data: c.path("cell"), Limit: cf.Resources{MemoryMB: c.Memory, DiskMB: c.Disk},
-		Containers: r.garden, Board: r.bbs, Blobs: r.bits, Logs: r.logs,
+		Containers: r.garden, Board: r.bbs, Blobs: r.bits, Logs: r.logs, Gate: r.gate,
 	}
 	r.bbs.Cells, r.bbs.Outcomes = r.cell, r.capi
 }
@@ -152,7 +154,7 @@ func (r *rooms) stopRouter(ctx context.Context) error {
 }
 
 func (r *rooms) startEmitter(ctx context.Context) error {
-	r.emit = &emit.Emitter{Feed: r.bbs, NATS: r.conn}
+	r.emit = &emit.Emitter{Feed: r.bbs, NATS: r.conn, Gate: r.gate}
 	return r.emit.Start(ctx)
 }
 

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"time"
@@ -20,7 +19,6 @@ import (
 	"ingot/kit/file"
 	"ingot/kit/mtls"
 	"ingot/kit/nats"
-	"ingot/kit/sql"
 )
 
 func (r *rooms) loadCA(context.Context) (err error) {
@@ -38,26 +36,6 @@ func (r *rooms) tlsConfig() (*tls.Config, error) {
 		return nil, err
 	}
 	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}, nil
-}
-
-func (r *rooms) openStores(ctx context.Context) error {
-	r.stores = map[string]*sql.DB{}
-	for _, name := range []string{"cc", "uaa", "bbs"} {
-		db, err := sql.Open(ctx, r.c.path("db", name+".db"))
-		if err != nil {
-			return errors.Join(fmt.Errorf("%s: %w", name, err), r.closeStores(ctx))
-		}
-		r.stores[name] = db
-	}
-	return nil
-}
-
-func (r *rooms) closeStores(context.Context) error {
-	var errs []error
-	for _, db := range r.stores {
-		errs = append(errs, db.Close())
-	}
-	return errors.Join(errs...)
 }
 
 func (r *rooms) startUAA(ctx context.Context) error {

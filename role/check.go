@@ -1,12 +1,14 @@
 package role
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -16,6 +18,7 @@ import (
 	"ingot/diego/cell"
 	"ingot/garden/linux"
 	"ingot/kit/lock"
+	"ingot/kit/sql"
 )
 
 // finding is one thing that `ingot check` looked at. Cure is empty when it is well.
@@ -81,6 +84,9 @@ func checks(c Config) []finding {
 	)
 	for _, b := range buildpacks.All() {
 		list = append(list, found(b.Name, b.Ready(c.Cache), ""))
+	}
+	if c.Database != "" && c.Validate() == nil {
+		list = append(list, found("database"+sql.Public(c.Database), databaseError(c), "is it there, and may this user make tables?"))
 	}
 	if running || c.Validate() != nil { // a running Ingot holds its ports itself
 		return list
@@ -153,6 +159,16 @@ func portError(listen []string, port string) error {
 		_ = l.Close()
 	}
 	return err
+}
+
+func databaseError(c Config) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	db, err := sql.Open(ctx, c.Database)
+	if err != nil {
+		return err
+	}
+	return db.Close()
 }
 
 func adminError(c Config) error {

@@ -1,8 +1,10 @@
 package role
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -10,23 +12,27 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"ingot/kit/sql"
 )
 
 // Config is everything that `ingot up` can be told. Nothing in it is required.
 type Config struct {
-	Data    string   // data folder
-	File    string   // configuration file
-	Domain  string   // the system domain
-	Listen  []string // addresses beside loopback and the container gateway
-	Network string   // addresses of containers
-	Cache   string   // stack and buildpacks, built once
-	Admin   string   // loopback address of /livez, /readyz, /metrics
-	Detach  bool     // run in the background
-	DNS     string   // how the machine learns our names: auto, resolv.conf, none
-	Memory  int      // MB for apps; 0 = what the machine has less a reserve
-	Disk    int      // MB for apps; 0 = what the disk has less a reserve
-	Worker  bool     // the process that the parent starts
-	TraceFD int      // step gate, for tests
+	Data     string   // data folder
+	File     string   // configuration file
+	Domain   string   // the system domain
+	Listen   []string // addresses beside loopback and the container gateway
+	Network  string   // addresses of containers
+	Cache    string   // stack and buildpacks, built once
+	Admin    string   // loopback address of /livez, /readyz, /metrics
+	Detach   bool     // run in the background
+	Database string   // postgres://... or mysql://...; empty = SQLite files in the data folder
+	KeyFile  string   // keys of secrets in the databases; empty = DATA/keys/seal.json
+	DNS      string   // how the machine learns our names: auto, resolv.conf, none
+	Memory   int      // MB for apps; 0 = what the machine has less a reserve
+	Disk     int      // MB for apps; 0 = what the disk has less a reserve
+	Worker   bool     // the process that the parent starts
+	TraceFD  int      // step gate, for tests
 }
 
 // Default is the configuration of a machine that says nothing.
@@ -56,6 +62,14 @@ func (c Config) Validate() error {
 	host, _, err := net.SplitHostPort(c.Admin)
 	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
 		return fmt.Errorf("--admin %q is not a loopback address and port, such as 127.0.0.1:2280", c.Admin)
+	}
+	if e, err := sql.EngineOf(c.Database); err != nil {
+		return fmt.Errorf("--database: %w", err)
+	} else if c.Database != "" && e == sql.SQLite {
+		return errors.New("--database is not an address such as postgres://USER:PASSWORD@HOST:PORT/NAME")
+	}
+	if c.KeyFile != "" && !filepath.IsAbs(c.KeyFile) {
+		return fmt.Errorf("--key-file %q is not an absolute path", c.KeyFile)
 	}
 	if c.DNS != "auto" && c.DNS != "none" {
 		return fmt.Errorf("--dns %q is neither auto nor none", c.DNS)
@@ -92,6 +106,8 @@ func (c Config) removeRunFolder() error {
 	_ = os.Remove(filepath.Dir(c.runFolder())) // fails where it is not empty
 	return nil
 }
+
+func (c Config) keyFile() string { return cmp.Or(c.KeyFile, c.path("keys", "seal.json")) }
 
 func (c Config) adminSocket() string { return c.runFolder() + "/admin.sock" }
 

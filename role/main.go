@@ -63,7 +63,7 @@ func commands(env []string) *cobra.Command {
 	f.StringVar(&c.Data, "data", c.Data, "data folder")
 	f.StringVar(&c.File, "config", "", "configuration file (default DATA/ingot.yml where it exists)")
 	root.AddCommand(upCommand(&c), checkCommand(&c), downCommand(&c), uninstallCommand(&c), statusCommand(&c), logsCommand(&c),
-		caCommand(&c), credentialsCommand(&c), unitCommand(&c), upgradeCommand(&c), versionCommand(), featuresCommand())
+		caCommand(&c), credentialsCommand(&c), unitCommand(&c), keysCommand(&c), upgradeCommand(&c), versionCommand(), featuresCommand())
 	return root
 }
 

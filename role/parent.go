@@ -112,7 +112,7 @@ func (p *parent) become() error {
 	if err != nil {
 		return err
 	}
-	return syscall.Exec(p.exe, os.Args, append(os.Environ(), env))
+	return syscall.Exec(p.exe, os.Args, append(p.c.environ(), env))
 }
 
 // worker is the process that does everything.
@@ -140,7 +140,7 @@ func (p *parent) start() (*worker, error) {
 	w.cmd = exec.Command("/proc/self/exe", append(p.c.flags(), "--worker")...)
 	w.cmd.Args[0] = "ingot"
 	files, env := p.held.pass()
-	w.cmd.ExtraFiles, w.cmd.Env = files, append(os.Environ(), env)
+	w.cmd.ExtraFiles, w.cmd.Env = files, append(p.c.environ(), env)
 	w.cmd.Stdout, w.cmd.Stderr = os.Stdout, os.Stderr
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := w.cmd.Start(); err != nil {

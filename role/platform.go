@@ -36,7 +36,7 @@ func newPlatform(c Config, h held, cancel context.CancelFunc) *platform {
 		gate = run.NewGate(f)
 	}
 	p.rooms = rooms{c: c, held: h, gate: gate, metrics: reg}
-	a := &operator{Config: c, Metrics: reg, Status: p.status, Healthy: p.rooms.healthy, Stop: cancel}
+	a := &operator{Config: c, Metrics: reg, Status: p.status, Healthy: p.rooms.healthy, Stop: cancel, Keys: &p.rooms.keys}
 	p.members.Members = append([]run.Member{
 		{Name: "data folder", Start: p.makeFolders},
 		{Name: "admin", Start: a.Start, Stop: a.Close},

@@ -84,6 +84,7 @@ type operator struct {
 	Healthy func(context.Context) error
 	Stop    func()
 	Metrics *prometheus.Registry
+	Keys    http.Handler
 	stop    context.CancelFunc
 }
 
@@ -148,6 +149,7 @@ func (a *operator) private() http.Handler {
 		w.WriteHeader(http.StatusAccepted)
 		a.Stop()
 	})
+	m.Handle("/keys", a.Keys)
 	m.HandleFunc("/debug/pprof/", pprof.Index)
 	m.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	m.HandleFunc("/debug/pprof/trace", pprof.Trace)

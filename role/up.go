@@ -10,13 +10,16 @@ import (
 	"os"
 	"os/exec"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"ingot/kit/conf"
 	"ingot/kit/lock"
+	"ingot/kit/sql"
 )
 
 // stopTime bounds an orderly stop.
@@ -34,6 +37,9 @@ It listens on loopback and towards its containers only, unless --listen says mor
 			}
 			if os.Geteuid() != 0 {
 				return errors.New("`ingot up` needs root, to make containers and listen on 443, 80 and 53; run it with sudo")
+			}
+			if err := hidePassword(*c); err != nil {
+				return err
 			}
 			for _, w := range c.warnings() {
 				slog.Warn(w)
@@ -62,6 +68,8 @@ func settings(f *pflag.FlagSet, c *Config) {
 	f.StringVar(&c.Network, "network", c.Network, "address range of containers")
 	f.StringVar(&c.Cache, "cache", c.Cache, "folder of the stack and the buildpacks, built once")
 	f.StringVar(&c.Admin, "admin", c.Admin, "loopback address of /livez, /readyz and /metrics")
+	f.StringVar(&c.Database, "database", c.Database, "address of a PostgreSQL or MySQL database for all state (default: SQLite files in DATA/db); INGOT_DATABASE hides it from others of this machine")
+	f.StringVar(&c.KeyFile, "key-file", c.KeyFile, "file of the keys that encrypt secrets in the databases (default DATA/keys/seal.json)")
 	f.StringVar(&c.DNS, "dns", c.DNS, "how this machine learns our names: auto (systemd-resolved or resolv.conf) or none")
 	f.IntVar(&c.Memory, "memory", c.Memory, "MB of memory for apps (default: the machine's less a reserve)")
 	f.IntVar(&c.Disk, "disk", c.Disk, "MB of disk for apps (default: the free disk less a reserve)")
@@ -165,7 +173,7 @@ func spawn(c Config, log *os.File) (*exec.Cmd, error) {
 	}
 	child := exec.Command(exe, c.flags()...)
 	child.Stdout, child.Stderr = log, log
-	child.Dir = "/"
+	child.Dir, child.Env = "/", c.environ()
 	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return child, child.Start()
 }
@@ -177,10 +185,49 @@ func (c Config) flags() []string {
 	for _, l := range c.Listen {
 		a = append(a, "--listen", l)
 	}
+	if c.KeyFile != "" {
+		a = append(a, "--key-file", c.KeyFile)
+	}
 	if c.File != "" {
 		a = append(a, "--config", c.File)
 	}
 	return a
+}
+
+// databaseVariable carries what --database says past `ps`.
+const databaseVariable = conf.Prefix + "DATABASE"
+
+// environ is the environment for a child that is Ingot itself.
+func (c Config) environ() []string {
+	if c.Database == "" {
+		return os.Environ()
+	}
+	return append(os.Environ(), databaseVariable+"="+c.Database)
+}
+
+// withoutDatabase is a command line less --database, whose password everybody of this machine could read.
+func withoutDatabase(args []string) (rest []string) {
+	for i := 0; i < len(args); i++ {
+		if args[i] == "--database" {
+			i++
+		} else if !strings.HasPrefix(args[i], "--database=") {
+			rest = append(rest, args[i])
+		}
+	}
+	return rest
+}
+
+// hidePassword becomes the same process again where the command line holds the database's password.
+func hidePassword(c Config) error {
+	rest := withoutDatabase(os.Args)
+	if len(rest) == len(os.Args) || sql.Password(c.Database) == "" {
+		return os.Unsetenv(databaseVariable) // no child needs it
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return syscall.Exec(exe, rest, c.environ())
 }
 
 func makeDataFolder(c Config) error {

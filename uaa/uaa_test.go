@@ -15,10 +15,11 @@ import (
 	"testing"
 	"time"
 
-	"ingot/cf"
-	"ingot/kit/sql"
+	"ingot/kit/sql/sqltest"
 	"ingot/uaa/key"
 )
+
+func TestMain(m *testing.M) { os.Exit(sqltest.Main(m)) }
 
 const adminPassword = "a very long password"
 
@@ -50,40 +51,13 @@ func start(t testing.TB) *world {
 	keys, err := testKeys()
 	ok(t, err)
 	ok(t, os.WriteFile(filepath.Join(dir, "keys.json"), keys, 0o600))
-	return startIn(t, dir)
+	return startIn(t, dir, sqltest.Address(t))
 }
 
-// server is a database server for these tests (postgres://user@host:port/, mysql://...); empty: SQLite.
-var server = os.Getenv("INGOT_TEST_DATABASE")
-
-// onServer makes a database of its own on the server.
-func onServer(t testing.TB) string {
+// startIn starts with the folder's keys on the store at address.
+func startIn(t testing.TB, dir, address string) *world {
 	t.Helper()
-	u, err := url.Parse(server)
-	ok(t, err)
-	u.Path = "/ingot_" + strings.ReplaceAll(cf.NewGUID(), "-", "")
-	admin, err := sql.Open(context.Background(), server)
-	ok(t, err)
-	_, err = admin.Read().Exec("CREATE DATABASE " + u.Path[1:])
-	ok(t, err)
-	t.Cleanup(func() {
-		_, err := admin.Read().Exec("DROP DATABASE " + u.Path[1:])
-		ok(t, err)
-		ok(t, admin.Close())
-	})
-	return u.String()
-}
-
-// startIn starts on the folder's store.
-func startIn(t testing.TB, dir string) *world {
-	t.Helper()
-	dsn := filepath.Join(dir, "uaa.db")
-	if server != "" {
-		dsn = onServer(t)
-	}
-	db, err := sql.Open(context.Background(), dsn)
-	ok(t, err)
-	t.Cleanup(func() { ok(t, db.Close()) })
+	db := sqltest.OpenAt(t, address)
 	w := &world{t: t, base: time.Now().Truncate(time.Second)}
 	w.Server = &Server{DB: db, KeyFile: filepath.Join(dir, "keys.json"), URL: "https://uaa.ingot.test", LoginURL: "https://login.ingot.test",
 		Now: func() time.Time { return w.base.Add(time.Duration(w.ahead.Load()) * time.Second) }}

@@ -20,6 +20,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"ingot/cf"
+	"ingot/kit/sql/sqltest"
 	"ingot/uaa/key"
 )
 
@@ -181,24 +182,22 @@ func TestRevocationWithinFiveSeconds(t *testing.T) {
 }
 
 func TestRestartAndRotation(t *testing.T) {
-	dir := t.TempDir()
-	first := startIn(t, dir)
+	dir, store := t.TempDir(), sqltest.Address(t)
+	first := startIn(t, dir, store)
 	r := first.password("admin", adminPassword)
 	info, err := os.Stat(first.KeyFile)
 	ok(t, err)
 	if info.Mode().Perm() != 0o600 {
 		t.Errorf("key file mode %v", info.Mode())
 	}
-	if server == "" {
-		second := startIn(t, dir)
-		_, err = second.Verify(context.Background(), r.text("access_token"))
-		ok(t, err)
-		ok(t, second.EnsureAdmin(context.Background(), "admin", "something else"))
-		if r := second.refresh(r.text("refresh_token")); r.status != 200 {
-			t.Errorf("refresh after restart: %v", r.body)
-		}
-		_ = second.admin() // with the old password
+	second := startIn(t, dir, store)
+	_, err = second.Verify(context.Background(), r.text("access_token"))
+	ok(t, err)
+	ok(t, second.EnsureAdmin(context.Background(), "admin", "something else"))
+	if r := second.refresh(r.text("refresh_token")); r.status != 200 {
+		t.Errorf("refresh after restart: %v", r.body)
 	}
+	_ = second.admin() // with the old password
 
 	// A new key in front: old tokens stay good, new ones name the new key, both are published.
 	other, err := key.Load(filepath.Join(t.TempDir(), "k"))

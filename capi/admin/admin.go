@@ -34,7 +34,7 @@ const DefaultStack = "cflinuxfs4"
 
 // Migrate brings the family's tables up to date, and makes the default stack and the two environment variable groups.
 func (f *Family) Migrate(ctx context.Context) error {
-	if err := f.DB.Migrate(ctx, migrations, "capi_admin_schema"); err != nil {
+	if err := f.DB.Migrate(ctx, migrations, "capi_admin_schema", new(envGroup).secrets()); err != nil {
 		return err
 	}
 	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {

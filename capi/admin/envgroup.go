@@ -20,8 +20,20 @@ var envGroups = []string{"running", "staging"}
 type envGroup struct {
 	bun.BaseModel `bun:"table:capi_env_groups"`
 	row.Row
-	Vars sql.JSON[map[string]string] `bun:"vars"`
+	Vars sql.Sealed[map[string]string] `bun:"vars"`
 }
+
+func (g *envGroup) secrets() sql.Secrets {
+	return sql.Secrets{Table: "capi_env_groups", GUID: g.GUID, Columns: []sql.Secret{{Column: "vars", Value: &g.Vars}}}
+}
+
+// BeforeAppendModel encrypts the variables.
+func (g *envGroup) BeforeAppendModel(ctx context.Context, q bun.Query) error {
+	return g.secrets().Seal(ctx, q)
+}
+
+// AfterScanRow decrypts them.
+func (g *envGroup) AfterScanRow(ctx context.Context) error { return g.secrets().Open(ctx) }
 
 // EnvGroup is the group "running" or "staging".
 func (f *Family) EnvGroup(ctx context.Context, name string) (map[string]string, error) {

@@ -30,7 +30,7 @@ var migrations embed.FS
 
 // Migrate brings the family's tables up to date.
 func Migrate(ctx context.Context, db *sql.DB) error {
-	return db.Migrate(ctx, migrations, "app_schema")
+	return db.Migrate(ctx, migrations, "app_schema", new(App).secrets(), new(Revision).secrets())
 }
 
 // Family holds the family. Set its fields, then take its Nouns and Routes.

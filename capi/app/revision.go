@@ -23,17 +23,29 @@ import (
 type Revision struct {
 	bun.BaseModel `bun:"table:app_revisions"`
 	row.Labelled
-	AppGUID     string                      `bun:"app_guid"`
-	SpaceGUID   string                      `bun:"space_guid"`
-	Version     int                         `bun:"version"` // 1 to 9999, then 1 again
-	Droplet     string                      `bun:"droplet_guid"`
-	Description string                      `bun:"description"`
-	Env         sql.JSON[map[string]string] `bun:"env"`
-	Commands    sql.JSON[map[string]string] `bun:"commands"` // by type of process; "" = the droplet's
-	Sidecars    sql.JSON[[]Beside]          `bun:"sidecars"` // by name
+	AppGUID     string                        `bun:"app_guid"`
+	SpaceGUID   string                        `bun:"space_guid"`
+	Version     int                           `bun:"version"` // 1 to 9999, then 1 again
+	Droplet     string                        `bun:"droplet_guid"`
+	Description string                        `bun:"description"`
+	Env         sql.Sealed[map[string]string] `bun:"env"`
+	Commands    sql.JSON[map[string]string]   `bun:"commands"` // by type of process; "" = the droplet's
+	Sidecars    sql.JSON[[]Beside]            `bun:"sidecars"` // by name
 
 	deployable bool
 }
+
+func (r *Revision) secrets() sql.Secrets {
+	return sql.Secrets{Table: "app_revisions", GUID: r.GUID, Columns: []sql.Secret{{Column: "env", Value: &r.Env}}}
+}
+
+// BeforeAppendModel encrypts the environment.
+func (r *Revision) BeforeAppendModel(ctx context.Context, q bun.Query) error {
+	return r.secrets().Seal(ctx, q)
+}
+
+// AfterScanRow decrypts it.
+func (r *Revision) AfterScanRow(ctx context.Context) error { return r.secrets().Open(ctx) }
 
 // Beside is a sidecar as a revision keeps and shows it.
 type Beside struct {

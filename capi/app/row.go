@@ -1,6 +1,8 @@
 package app
 
 import (
+	"context"
+
 	"github.com/uptrace/bun"
 
 	"ingot/kit/sql"
@@ -24,18 +26,30 @@ const Buildpack = "buildpack"
 type App struct {
 	bun.BaseModel `bun:"table:app_apps"`
 	row.Labelled
-	Name       string                      `bun:"name"`
-	NameKey    string                      `bun:"name_key"` // folded, unique in the space
-	SpaceGUID  string                      `bun:"space_guid"`
-	State      State                       `bun:"state"`
-	Lifecycle  string                      `bun:"lifecycle"`
-	Buildpacks sql.JSON[[]string]          `bun:"buildpacks"`
-	Stack      string                      `bun:"stack"`
-	Env        sql.JSON[map[string]string] `bun:"env"`
-	Droplet    string                      `bun:"droplet_guid"` // the current droplet, or ""
-	SSH        bool                        `bun:"ssh_enabled"`
-	Revisions  bool                        `bun:"revisions_enabled"`
+	Name       string                        `bun:"name"`
+	NameKey    string                        `bun:"name_key"` // folded, unique in the space
+	SpaceGUID  string                        `bun:"space_guid"`
+	State      State                         `bun:"state"`
+	Lifecycle  string                        `bun:"lifecycle"`
+	Buildpacks sql.JSON[[]string]            `bun:"buildpacks"`
+	Stack      string                        `bun:"stack"`
+	Env        sql.Sealed[map[string]string] `bun:"env"`
+	Droplet    string                        `bun:"droplet_guid"` // the current droplet, or ""
+	SSH        bool                          `bun:"ssh_enabled"`
+	Revisions  bool                          `bun:"revisions_enabled"`
 }
+
+func (a *App) secrets() sql.Secrets {
+	return sql.Secrets{Table: "app_apps", GUID: a.GUID, Columns: []sql.Secret{{Column: "env", Value: &a.Env}}}
+}
+
+// BeforeAppendModel encrypts the environment.
+func (a *App) BeforeAppendModel(ctx context.Context, q bun.Query) error {
+	return a.secrets().Seal(ctx, q)
+}
+
+// AfterScanRow decrypts it.
+func (a *App) AfterScanRow(ctx context.Context) error { return a.secrets().Open(ctx) }
 
 // Process is a row of processes: one type of process of an app. Its guid is the app's for web.
 type Process struct {

@@ -172,7 +172,7 @@ func Purge(ctx context.Context, tx bun.Tx, app string) error {
 	var blobs []string
 	for _, table := range []string{"build_packages", "build_droplets"} {
 		var some []string
-		if err := tx.NewSelect().TableExpr(table).Column("blob").Where("app_guid = ? AND blob <> ''", app).Scan(ctx, &some); err != nil {
+		if err := tx.NewSelect().TableExpr(table).Column("blob_key").Where("app_guid = ? AND blob_key <> ''", app).Scan(ctx, &some); err != nil {
 			return err
 		}
 		blobs = append(blobs, some...)
@@ -199,14 +199,17 @@ func Expire(ctx context.Context, tx bun.Tx, app, current string, spared ...strin
 		table, state string
 		spared       []string
 	}{{"build_droplets", Staged, append(spared, current)}, {"build_packages", Ready, []string{d.PackageGUID}}} {
-		var old []struct{ GUID, Blob string }
-		err := tx.NewSelect().TableExpr(t.table).Column("guid", "blob").Where("app_guid = ? AND state = ? AND guid NOT IN (?)", app, t.state, bun.List(t.spared)).
+		var old []struct {
+			GUID string
+			Blob string `bun:"blob_key"`
+		}
+		err := tx.NewSelect().TableExpr(t.table).Column("guid", "blob_key").Where("app_guid = ? AND state = ? AND guid NOT IN (?)", app, t.state, bun.List(t.spared)).
 			OrderExpr("id DESC").Limit(1000).Offset(kept).Scan(ctx, &old)
 		if err != nil {
 			return fmt.Errorf("old rows of %s: %w", t.table, err)
 		}
 		for _, o := range old {
-			_, err := tx.NewUpdate().TableExpr(t.table).Set("state = ?, blob = ''", Expired).Where("guid = ?", o.GUID).Exec(ctx)
+			_, err := tx.NewUpdate().TableExpr(t.table).Set("state = ?, blob_key = ''", Expired).Where("guid = ?", o.GUID).Exec(ctx)
 			if err != nil {
 				return err
 			}
@@ -242,7 +245,7 @@ func release(ctx context.Context, tx bun.Tx, blobs ...string) error {
 // InUse tells whether a package or a droplet refers to the blob.
 func InUse(ctx context.Context, db bun.IDB, key string) (bool, error) {
 	for _, table := range []string{"build_packages", "build_droplets"} {
-		used, err := db.NewSelect().TableExpr(table).ColumnExpr("1").Where("blob = ?", key).Exists(ctx)
+		used, err := db.NewSelect().TableExpr(table).ColumnExpr("1").Where("blob_key = ?", key).Exists(ctx)
 		if err != nil || used {
 			return used, err
 		}

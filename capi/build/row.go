@@ -31,7 +31,7 @@ type Package struct {
 	Type      string `bun:"type"`
 	State     string `bun:"state"`
 	Error     string `bun:"error"`
-	Blob      string `bun:"blob"` // blob key, once READY
+	Blob      string `bun:"blob_key"` // blob key, once READY
 	SHA256    string `bun:"sha256"`
 	Size      int64  `bun:"size"`
 }
@@ -73,7 +73,7 @@ type Droplet struct {
 	BuildGUID    string                           `bun:"build_guid"`
 	State        string                           `bun:"state"`
 	Error        string                           `bun:"error"`
-	Blob         string                           `bun:"blob"`
+	Blob         string                           `bun:"blob_key"`
 	SHA256       string                           `bun:"sha256"`
 	Size         int64                            `bun:"size"`
 	Stack        string                           `bun:"stack"`

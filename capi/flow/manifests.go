@@ -18,6 +18,7 @@ import (
 	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
+	"ingot/rest/fault"
 	"ingot/rest/job"
 )
 
@@ -47,7 +48,7 @@ func (f *Flow) flags(ctx context.Context) func(string) error {
 		err := access.Enabled(ctx, f.DB.Read(), flag)
 		var e *cf.Error
 		if errors.As(err, &e) {
-			_, faults := rest.Describe(e)
+			_, faults := fault.Describe(e)
 			return errors.New(faults[0].Detail)
 		}
 		if err == nil && flag != "hash_based_routing" {
@@ -79,6 +80,7 @@ func (f *Flow) applyManifest(c *rest.Call) error {
 		return err
 	}
 	for _, a := range made {
+		f.Gate.Step("app created")
 		f.App.Say(a.GUID, "Created app with guid %s", a.GUID)
 		f.App.Say(a.GUID, "Added process: %q", app.Web)
 	}
@@ -163,7 +165,7 @@ func named(name string, err error) error {
 	if err == nil || !errors.As(err, &e) || strings.HasPrefix(e.Public, "For application '") {
 		return err
 	}
-	_, faults := rest.Describe(e)
+	_, faults := fault.Describe(e)
 	return &cf.Error{Kind: e.Kind, Code: e.Code, Public: "For application '" + name + "': " + faults[0].Detail, Cause: e.Cause}
 }
 
@@ -185,6 +187,7 @@ func (f *Flow) runManifest(ctx context.Context, j *job.Job) error {
 		if err := f.apply(ctx, p.Apps[i], m); err != nil {
 			return named(m.Name, err)
 		}
+		f.Gate.Step("manifest applied")
 	}
 	return nil
 }

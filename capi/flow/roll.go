@@ -88,7 +88,7 @@ func (f *Flow) roll(ctx context.Context, d *app.Deployment) error {
 		if err != nil || plan.Empty() {
 			return err
 		}
-		return f.carryOut(ctx, tx, a, d, ps, plan)
+		return carryOut(ctx, tx, d, ps, plan)
 	})
 	if err != nil {
 		return err
@@ -128,7 +128,7 @@ func planned(ctx context.Context, db bun.IDB, a *app.App, d *app.Deployment, all
 }
 
 // carryOut writes a plan.
-func (f *Flow) carryOut(ctx context.Context, tx bun.Tx, a *app.App, d *app.Deployment, ps []*app.Process, plan rollout.Plan) error {
+func carryOut(ctx context.Context, tx bun.Tx, d *app.Deployment, ps []*app.Process, plan rollout.Plan) error {
 	byGUID := map[string]*app.Process{}
 	for _, p := range ps {
 		byGUID[p.GUID] = p
@@ -155,13 +155,13 @@ func (f *Flow) carryOut(ctx context.Context, tx bun.Tx, a *app.App, d *app.Deplo
 	}
 	d.Turn(plan.State)
 	if plan.State == app.Deployed {
-		return f.takeAlong(ctx, tx, a, byGUID[d.Process], ps)
+		return takeAlong(ctx, tx, byGUID[d.Process], ps)
 	}
 	return nil
 }
 
 // takeAlong begins all other processes of the app anew when its web process is through.
-func (f *Flow) takeAlong(ctx context.Context, tx bun.Tx, a *app.App, web *app.Process, ps []*app.Process) error {
+func takeAlong(ctx context.Context, tx bun.Tx, web *app.Process, ps []*app.Process) error {
 	r, err := app.RevisionByGUID(ctx, tx, web.Revision)
 	if err != nil {
 		return err
@@ -173,7 +173,7 @@ func (f *Flow) takeAlong(ctx context.Context, tx bun.Tx, a *app.App, web *app.Pr
 		if r != nil {
 			p.Command = r.Commands.V[p.Type]
 		}
-		p.Version, p.Droplet, p.Revision = cf.NewGUID(), a.Droplet, web.Revision
+		p.Version, p.Droplet, p.Revision = cf.NewGUID(), web.Droplet, web.Revision
 		if err := row.Update(ctx, tx, p); err != nil {
 			return err
 		}

@@ -7,17 +7,16 @@ import (
 	"log/slog"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/uptrace/bun"
-
 	"ingot/cf"
+	"ingot/kit/seal"
 	"ingot/kit/sql"
+	"ingot/kit/sql/sqltest"
 )
 
 func TestMain(m *testing.M) {
@@ -25,7 +24,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("rapid.checks", "25"); err != nil { // each opens stores; the command line overrides it
 		panic(err)
 	}
-	os.Exit(m.Run())
+	os.Exit(sqltest.Main(m))
 }
 
 // fakeCells stands for the cells; each func may be replaced.
@@ -107,6 +106,7 @@ func firstFit(work []cf.Work, cells []cf.CellState) []cf.Placement {
 
 // world is a brain on a real store with one cell that does what it is told at once, and remembers it.
 type world struct {
+	keys *seal.Keys
 	*BBS
 	t        testing.TB
 	path     string
@@ -137,7 +137,7 @@ func bubble(t *testing.T, f func(t *testing.T, w *world)) {
 }
 
 func newWorld(t testing.TB) *world {
-	w := &world{t: t, auction: firstFit, path: filepath.Join(t.TempDir(), "bbs.db"), present: map[cf.CellID]bool{"cell-1": true}, free: 1 << 20,
+	w := &world{t: t, keys: seal.New(), auction: firstFit, path: sqltest.Address(t), present: map[cf.CellID]bool{"cell-1": true}, free: 1 << 20,
 		running: map[cf.InstanceID]cf.ActualLRP{}, tasks: map[cf.TaskID]cf.Task{}}
 	w.cells = &fakeCells{
 		list: func(context.Context) (out []cf.CellState, err error) {
@@ -183,10 +183,6 @@ func newWorld(t testing.TB) *world {
 			return nil, errors.New("no stats")
 		},
 	}
-	if dsn := os.Getenv("INGOT_TEST_DSN"); dsn != "" { // another engine than SQLite: its tables go
-		w.path = dsn
-		w.empty()
-	}
 	w.outcomes = &fakeOutcomes{
 		done: func(_ context.Context, t cf.Task) error {
 			w.mu.Lock()
@@ -204,19 +200,6 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-func (w *world) empty() {
-	w.t.Helper()
-	db, err := sql.Open(ctx, w.path)
-	w.must(err)
-	for _, table := range []string{"clock", "desired", "actual", "task", "stop", "crash", "schema"} {
-		w.must(db.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-			_, err := tx.NewDropTable().Table("bbs_" + table).IfExists().Exec(ctx)
-			return err
-		}))
-	}
-	w.must(db.Close())
-}
-
 // boot opens the store and starts the brain.
 func (w *world) boot() {
 	w.t.Helper()
@@ -224,6 +207,7 @@ func (w *world) boot() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	db.Keys = w.keys
 	w.BBS = &BBS{DB: db, Cells: w.cells, Outcomes: w.outcomes, Auction: w.auction}
 	if err := w.Start(context.Background()); err != nil {
 		w.t.Fatal(err)

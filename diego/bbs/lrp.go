@@ -37,7 +37,7 @@ func (b *BBS) Desire(ctx context.Context, d cf.DesiredLRP) error {
 		if err != nil || old != nil && d.Updated.Before(old.Updated) {
 			return err
 		}
-		row := &store.Desired{ID: d.ID, App: d.AppID, Body: sql.JSON[cf.DesiredLRP]{V: d}}
+		row := &store.Desired{ID: d.ID, App: d.AppID, Body: sql.Sealed[cf.DesiredLRP]{V: d}}
 		if old == nil {
 			_, err = t.NewInsert().Model(row).Exec(ctx)
 		} else {

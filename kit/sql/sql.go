@@ -22,6 +22,8 @@ import (
 	"github.com/uptrace/bun/dialect/sqlitedialect"
 	"github.com/uptrace/bun/schema"
 
+	"ingot/kit/seal"
+
 	_ "github.com/jackc/pgx/v5/stdlib" // driver "pgx"
 	_ "modernc.org/sqlite"             // driver "sqlite"
 )
@@ -45,6 +47,7 @@ var ErrNoRows = dbsql.ErrNoRows
 // DB is one store.
 type DB struct {
 	Engine Engine
+	Keys   *seal.Keys // of sealed columns; set after Open, before Migrate
 	read   *bun.DB
 	write  *bun.DB
 	queue  chan *job     // nil but on SQLite
@@ -52,25 +55,26 @@ type DB struct {
 
 	mu     sync.RWMutex // held for reading while a write is put into the queue
 	closed bool
+	sealed []Secrets // the columns of all rooms, as Migrate named them
 }
 
 // Open opens the store at dsn: a file path for SQLite (made when missing, WAL, synchronous=FULL), postgres://... or
-// mysql://... .
+// mysql://... . No error tells a password.
 func Open(ctx context.Context, dsn string) (*DB, error) {
-	db := &DB{}
-	var err error
-	switch {
-	case strings.HasPrefix(dsn, "postgres://"), strings.HasPrefix(dsn, "postgresql://"):
-		db.Engine = Postgres
+	engine, err := EngineOf(dsn)
+	if err != nil {
+		return nil, err
+	}
+	db := &DB{Engine: engine}
+	switch engine {
+	case Postgres:
 		err = db.connect("pgx", dsn, pgdialect.New())
-	case strings.HasPrefix(dsn, "mysql://"):
-		db.Engine = MySQL
+	case MySQL:
 		var d string
 		if d, err = mysqlDSN(dsn); err == nil {
 			err = db.connect("mysql", d, mysqldialect.New())
 		}
 	default:
-		db.Engine = SQLite
 		err = db.openFile(dsn)
 	}
 	if err == nil {
@@ -78,7 +82,7 @@ func Open(ctx context.Context, dsn string) (*DB, error) {
 	}
 	if err != nil {
 		_ = db.Close()
-		return nil, fmt.Errorf("open database: %w", err)
+		return nil, fmt.Errorf("open database%s: %w", Public(dsn), withoutPassword(err, dsn))
 	}
 	if db.Engine == SQLite {
 		db.queue, db.done = make(chan *job, 1024), make(chan struct{})
@@ -94,20 +98,24 @@ func (db *DB) connect(driver, dsn string, d schema.Dialect) error {
 	}
 	pool.SetMaxOpenConns(32)
 	pool.SetMaxIdleConns(8)
-	db.write = bun.NewDB(pool, d)
+	db.write = db.bun(pool, d)
 	db.read = db.write
 	return nil
 }
 
+func (db *DB) bun(pool *dbsql.DB, d schema.Dialect) *bun.DB {
+	return bun.NewDB(pool, d).WithQueryHook(keysHook{db})
+}
+
 func (db *DB) openFile(path string) error {
 	path = strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(path)
-	const pragmas = "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_txlock=immediate"
+	const pragmas = "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_pragma=secure_delete(1)&_txlock=immediate"
 	w, err := dbsql.Open("sqlite", "file:"+path+pragmas)
 	if err != nil {
 		return err
 	}
 	w.SetMaxOpenConns(1)
-	db.write = bun.NewDB(w, sqlitedialect.New())
+	db.write = db.bun(w, sqlitedialect.New())
 	if err := w.Ping(); err != nil { // makes the file, so that readers find it
 		return err
 	}
@@ -117,7 +125,7 @@ func (db *DB) openFile(path string) error {
 	}
 	r.SetMaxOpenConns(8)
 	r.SetMaxIdleConns(8)
-	db.read = bun.NewDB(r, sqlitedialect.New())
+	db.read = db.bun(r, sqlitedialect.New())
 	return nil
 }
 
@@ -131,7 +139,9 @@ func mysqlDSN(dsn string) (string, error) {
 	c.Passwd, _ = u.User.Password()
 	c.Net, c.DBName = "tcp", strings.TrimPrefix(u.Path, "/")
 	c.Addr = u.Host
-	if u.Port() == "" {
+	if socket := u.Query().Get("socket"); socket != "" {
+		c.Net, c.Addr = "unix", socket
+	} else if u.Port() == "" {
 		c.Addr = net.JoinHostPort(u.Hostname(), "3306")
 	}
 	c.Collation = "utf8mb4_bin"

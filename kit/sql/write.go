@@ -23,7 +23,7 @@ type job struct {
 	rec  any // what fn panicked with
 }
 
-// writingKey marks the ctx of a function that Write runs.
+// writingKey marks the ctx of a function that Write runs with its *DB.
 type writingKey struct{}
 
 // maxWrite ends a transaction on a server that does not answer; maxTries bounds how often a deadlock is met.
@@ -53,7 +53,7 @@ func (db *DB) Write(ctx context.Context, fn func(ctx context.Context, tx bun.Tx)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	in := context.WithValue(context.WithoutCancel(ctx), writingKey{}, true)
+	in := context.WithValue(context.WithoutCancel(ctx), writingKey{}, db)
 	if db.queue == nil {
 		in, cancel := context.WithTimeout(in, maxWrite)
 		defer cancel()

@@ -23,13 +23,22 @@ import (
 // States of a job, as clients see them.
 const (
 	Processing = "PROCESSING"
+	Polling    = "POLLING" // it waits for something outside, such as a service broker
 	Complete   = "COMPLETE"
 	Failed     = "FAILED"
 )
 
 // Func does the work of a job. It may be called again with the same job after a crash. A returned error ends the job
-// FAILED; a *cf.Error is shown to the client, any other only in the log.
+// FAILED; a *cf.Error is shown to the client, any other only in the log. Again ends only this call.
 type Func func(ctx context.Context, j *Job) error
+
+// Again is what work returns that waits for something outside: the job is POLLING and the work is called once more after
+// that time, with the payload that Keep left. How long it goes on is for the work to say.
+func Again(after time.Duration) error { return &again{after} }
+
+type again struct{ after time.Duration }
+
+func (a *again) Error() string { return fmt.Sprintf("again after %v", a.after) }
 
 // Kind is what a family registers: the operation's name as CF shows it, such as app.delete, and its work.
 type Kind struct {
@@ -41,18 +50,31 @@ type Kind struct {
 type Job struct {
 	bun.BaseModel `bun:"table:rest_jobs"`
 	row.Row
-	Operation    string                    `bun:"operation"`
-	State        string                    `bun:"state"`
-	ResourceType string                    `bun:"resource_type"` // kind of the noun it is about, such as app
-	ResourceGUID string                    `bun:"resource_guid"`
-	Payload      sql.JSON[json.RawMessage] `bun:"payload"`
-	Caller       sql.JSON[access.Caller]   `bun:"caller"` // on whose behalf
-	Errors       sql.JSON[[]Fault]         `bun:"errors"`
-	Warnings     sql.JSON[[]string]        `bun:"warnings"`
-	Holder       string                    `bun:"holder"` // who runs it, or ran it last
-	Lease        sql.Time                  `bun:"lease"`  // nobody else runs it before
-	Tries        int                       `bun:"tries"`
+	Operation    string                      `bun:"operation"`
+	State        string                      `bun:"state"`
+	ResourceType string                      `bun:"resource_type"` // kind of the noun it is about, such as app
+	ResourceGUID string                      `bun:"resource_guid"`
+	Payload      sql.Sealed[json.RawMessage] `bun:"payload"` // a manifest holds variables
+	Caller       sql.JSON[access.Caller]     `bun:"caller"`  // on whose behalf
+	Errors       sql.JSON[[]Fault]           `bun:"errors"`
+	Warnings     sql.JSON[[]string]          `bun:"warnings"`
+	Holder       string                      `bun:"holder"` // who runs it, or ran it last
+	Lease        sql.Time                    `bun:"lease"`  // nobody else runs it before
+	Tries        int                         `bun:"tries"`
 }
+
+// Secrets are the sealed columns.
+func (j *Job) Secrets() sql.Secrets {
+	return sql.Secrets{Table: "rest_jobs", GUID: j.GUID, Columns: []sql.Secret{{Column: "payload", Value: &j.Payload}}}
+}
+
+// BeforeAppendModel encrypts the payload.
+func (j *Job) BeforeAppendModel(ctx context.Context, q bun.Query) error {
+	return j.Secrets().Seal(ctx, q)
+}
+
+// AfterScanRow decrypts it.
+func (j *Job) AfterScanRow(ctx context.Context) error { return j.Secrets().Open(ctx) }
 
 // Fault is a failure as a job remembers it.
 type Fault struct {
@@ -73,6 +95,17 @@ func (j *Job) Decode(v any) error {
 	}
 	return nil
 }
+
+// Keep replaces the payload for the calls to come, if this one ends with Again.
+func (j *Job) Keep(v any) (err error) {
+	j.Payload.V, err = json.Marshal(v)
+	return err
+}
+
+// Ended tells whether nothing more happens.
+func (j *Job) Ended() bool { return j.State == Complete || j.State == Failed }
+
+var unfinished = bun.List([]string{Processing, Polling})
 
 // Work is what a new job is to do.
 type Work struct {
@@ -100,7 +133,7 @@ func Enqueue(ctx context.Context, tx bun.Tx, w Work) (*Job, error) {
 // Pending finds the unfinished job of that operation on that object, so that a repeated request answers the same job.
 func Pending(ctx context.Context, db bun.IDB, operation, guid string) (*Job, error) {
 	j := new(Job)
-	err := db.NewSelect().Model(j).Where("resource_guid = ? AND operation = ? AND state = ?", guid, operation, Processing).
+	err := db.NewSelect().Model(j).Where("resource_guid = ? AND operation = ? AND state IN (?)", guid, operation, unfinished).
 		OrderExpr("id").Limit(1).Scan(ctx)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil

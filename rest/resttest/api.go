@@ -11,9 +11,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +19,7 @@ import (
 
 	"ingot/cf"
 	"ingot/kit/sql"
+	"ingot/kit/sql/sqltest"
 	"ingot/rest"
 	"ingot/rest/access"
 	"ingot/rest/job"
@@ -37,54 +35,14 @@ type API struct {
 	http  http.Handler
 }
 
-// Open makes a fresh database with the engine's tables.
+// Open makes a fresh database, as sqltest.Open, with the engine's tables.
 func Open(t testing.TB) *sql.DB {
 	t.Helper()
-	db := Database(t)
+	db := sqltest.Open(t)
 	if err := rest.Migrate(t.Context(), db); err != nil {
 		t.Fatal(err)
 	}
 	return db
-}
-
-// Database makes an empty database: a SQLite file, or one on the server that INGOT_TEST_DATABASE names
-// (postgres://user:password@host:port/ or mysql://...), which is dropped after the test.
-func Database(t testing.TB) *sql.DB {
-	t.Helper()
-	dsn := filepath.Join(t.TempDir(), "cc.db")
-	if server := os.Getenv("INGOT_TEST_DATABASE"); server != "" {
-		dsn = onServer(t, server)
-	}
-	db, err := sql.Open(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
-	return db
-}
-
-// onServer makes a database of its own on a server, and gives its address.
-func onServer(t testing.TB, server string) string {
-	u, err := url.Parse(server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := "ingot_" + strings.ReplaceAll(cf.NewGUID(), "-", "")
-	admin, err := sql.Open(t.Context(), server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := admin.Read().ExecContext(t.Context(), "CREATE DATABASE "+name); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if _, err := admin.Read().ExecContext(context.Background(), "DROP DATABASE "+name); err != nil {
-			t.Error(err)
-		}
-		_ = admin.Close()
-	})
-	u.Path = "/" + name
-	return u.String()
 }
 
 // New serves nouns and routes on db.

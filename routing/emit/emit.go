@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"ingot/cf"
+	"ingot/kit/run"
 )
 
 // Emitter works from Start to Stop.
@@ -25,6 +26,7 @@ type Emitter struct {
 	Feed     cf.LRPFeed
 	NATS     *nats.Conn
 	Interval time.Duration // between heartbeats, 20 s
+	Gate     *run.Gate     // stops a push at its last step; nil in life
 
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
@@ -63,7 +65,7 @@ func (e *Emitter) Start(context.Context) error {
 	e.settled = make(chan struct{})
 	e.ended, e.doomed = map[cf.InstanceID]time.Time{}, map[cf.ProcessID]bool{}
 	e.inbox, e.answers, e.renew = e.NATS.NewInbox(), make(chan *nats.Msg, 4096), make(chan struct{}, 1)
-	e.marks = &marker{feed: e.Feed, want: map[cf.InstanceID]bool{}, wake: make(chan struct{}, 1)}
+	e.marks = &marker{feed: e.Feed, gate: e.Gate, want: map[cf.InstanceID]bool{}, wake: make(chan struct{}, 1)}
 	answers, err := e.NATS.ChanSubscribe(e.inbox+".*", e.answers)
 	if err != nil {
 		return err

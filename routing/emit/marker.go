@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"ingot/cf"
+	"ingot/kit/run"
 )
 
 // marker tells the scheduler what is routable, without holding up the emitter; the newest word on an instance wins.
 type marker struct {
 	feed cf.LRPFeed
+	gate *run.Gate
 	mu   sync.Mutex
 	want map[cf.InstanceID]bool
 	wake chan struct{}
@@ -48,6 +50,9 @@ func (k *marker) run(ctx context.Context) {
 					slog.Warn("emit: mark routable", "instance", id, "error", err)
 				}
 				break // tried again in a second
+			}
+			if routable {
+				k.gate.Step("route live")
 			}
 			k.mu.Lock()
 			if now, ok := k.want[id]; ok && now == routable {

@@ -29,19 +29,19 @@ func TestDeploymentDurability(t *testing.T) {
 	} {
 		t.Run(c.step, func(t *testing.T) {
 			gate := startGated(t, w)
-			begun := make(chan error, 1)
+			begun := make(chan string, 1)
 			go func() {
 				args := append(strings.Fields(c.args), "roll", "--no-wait")
-				err := w.Command(t.Context(), "cf", args...).Run()
+				out, _ := w.Command(t.Context(), "cf", args...).CombinedOutput() // killed under it, most times
 				if c.verb != "" {
-					err = w.Command(t.Context(), "cf", c.verb, "roll").Run()
+					out, _ = w.Command(t.Context(), "cf", c.verb, "roll").CombinedOutput()
 				}
-				begun <- err
+				begun <- string(out)
 			}()
 			gate.passUntil(t, c.step)
 			w.Kill(t)
 			gate.close()
-			<-begun
+			t.Logf("cf was told: %s", <-begun)
 			w.Up(t)
 			w.Await(t, time.Minute, c.end, func() error { return ended(w, t, guid, c.end) })
 			if c.end == "ACTIVE PAUSED" {

@@ -1,2 +1,2 @@
 -- +goose Up
-ALTER TABLE app_processes ADD COLUMN droplet_guid $guid NOT NULL DEFAULT '';
+ALTER TABLE app_processes ADD COLUMN $once droplet_guid $guid NOT NULL DEFAULT '';

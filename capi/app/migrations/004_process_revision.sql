@@ -1,2 +1,2 @@
 -- +goose Up
-ALTER TABLE app_processes ADD COLUMN revision_guid $guid NOT NULL DEFAULT '';
+ALTER TABLE app_processes ADD COLUMN $once revision_guid $guid NOT NULL DEFAULT '';

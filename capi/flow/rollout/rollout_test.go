@@ -76,8 +76,9 @@ func (w *world) apply(d *app.Deployment, p Plan) {
 }
 
 // run plans until a step plans nothing twice. It checks after each step that enough answer, and how many new ones start.
-func (w *world) run(t *testing.T, d *app.Deployment, least int) (steps int) {
+func (w *world) run(t *testing.T, d *app.Deployment, least int) {
 	t.Helper()
+	steps := 0
 	for quiet := 0; quiet < 3 && d.Value != "FINALIZED" && d.State != app.Paused; steps++ {
 		if steps > 200 {
 			t.Fatal("it does not end")
@@ -101,7 +102,6 @@ func (w *world) run(t *testing.T, d *app.Deployment, least int) (steps int) {
 		}
 		w.settle()
 	}
-	return steps
 }
 
 func deployment(strategy string, original, most int) *app.Deployment {
@@ -113,8 +113,8 @@ func deployment(strategy string, original, most int) *app.Deployment {
 	return d
 }
 
-func (w *world) begin(d *app.Deployment, guid string) {
-	w.webs = append(w.webs, &Web{GUID: guid, Wanted: First(d), Starting: First(d)})
+func (w *world) begin(d *app.Deployment) {
+	w.webs = append(w.webs, &Web{GUID: d.Process, Wanted: First(d), Starting: First(d)})
 }
 
 func (w *world) text() (s string) {
@@ -132,7 +132,7 @@ func TestRolling(t *testing.T) {
 				d := deployment(app.Rolling, original, most)
 				d.Options.V.Instances = ptr(goal)
 				w := &world{webs: []*Web{{GUID: "old", Wanted: original, Settled: original}}}
-				w.begin(d, "new")
+				w.begin(d)
 				w.run(t, d, min(original, goal))
 				if want := fmt.Sprintf("new x%d ", goal); w.text() != want || d.State != app.Deployed {
 					t.Errorf("%d to %d by %d: %s%s", original, goal, most, w.text(), d.State)
@@ -146,7 +146,7 @@ func TestRolling(t *testing.T) {
 func TestUnhealthy(t *testing.T) {
 	d := deployment(app.Rolling, 3, 2)
 	w := &world{webs: []*Web{{GUID: "old", Wanted: 3, Settled: 3}}, broken: map[string]bool{"new": true}}
-	w.begin(d, "new")
+	w.begin(d)
 	w.run(t, d, 3)
 	if d.State != app.Deploying || w.text() != "old x3 new x2 " {
 		t.Errorf("%s%s", w.text(), d.State)
@@ -184,7 +184,7 @@ func TestCanary(t *testing.T) {
 	d := deployment(app.Canary, 4, 1)
 	d.Options.V.Canary = &app.CanaryOption{Steps: []app.CanaryStep{{Weight: 25}, {Weight: 50}, {Weight: 75}}}
 	w := &world{webs: []*Web{{GUID: "old", Wanted: 4, Settled: 4}}}
-	w.begin(d, "new")
+	w.begin(d)
 	for i, want := range []string{"old x4 new x1 ", "old x3 new x2 ", "old x2 new x3 "} {
 		w.run(t, d, 4)
 		if d.State != app.Paused || w.text() != want {
@@ -204,14 +204,14 @@ func TestCanary(t *testing.T) {
 func TestSupersede(t *testing.T) {
 	d := deployment(app.Rolling, 4, 1)
 	w := &world{webs: []*Web{{GUID: "old", Wanted: 2, Settled: 2}, {GUID: "dropped", Wanted: 3, Settled: 3, Dropped: true}}}
-	w.begin(d, "new")
+	w.begin(d)
 	w.apply(d, Next(d, w.webs))
 	if w.text() != "old x2 new x1 " {
 		t.Errorf("a dropped canary: %s", w.text())
 	}
 	d = deployment(app.Rolling, 4, 1)
 	w = &world{webs: []*Web{{GUID: "old"}, {GUID: "dropped", Wanted: 4, Settled: 4, Dropped: true}}}
-	w.begin(d, "new")
+	w.begin(d)
 	w.run(t, d, 4)
 	if w.text() != "new x4 " {
 		t.Errorf("a dropped canary that served alone: %s", w.text())

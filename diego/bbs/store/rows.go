@@ -23,7 +23,7 @@ var migrations embed.FS
 
 // Migrate brings the tables up to date.
 func Migrate(ctx context.Context, db *sql.DB) error {
-	if err := db.Migrate(ctx, migrations, "bbs_schema"); err != nil {
+	if err := db.Migrate(ctx, migrations, "bbs_schema", new(Desired).secrets(), new(Task).secrets()); err != nil {
 		return err
 	}
 	has, err := db.Read().NewSelect().Model((*clock)(nil)).Exists(ctx)
@@ -45,8 +45,20 @@ type Desired struct {
 	bun.BaseModel `bun:"table:bbs_desired"`
 	ID            cf.ProcessID `bun:"guid,pk"`
 	App           cf.AppID
-	Body          sql.JSON[cf.DesiredLRP]
+	Body          sql.Sealed[cf.DesiredLRP]
 }
+
+func (d *Desired) secrets() sql.Secrets {
+	return sql.Secrets{Table: "bbs_desired", GUID: string(d.ID), Columns: []sql.Secret{{Column: "body", Value: &d.Body}}}
+}
+
+// BeforeAppendModel encrypts the body, which has the environment.
+func (d *Desired) BeforeAppendModel(ctx context.Context, q bun.Query) error {
+	return d.secrets().Seal(ctx, q)
+}
+
+// AfterScanRow decrypts it.
+func (d *Desired) AfterScanRow(ctx context.Context) error { return d.secrets().Open(ctx) }
 
 // Actual is a slot for an instance: every index of a desired LRP has one.
 type Actual struct {
@@ -71,8 +83,20 @@ type Task struct {
 	Created       sql.Time
 	Completed     sql.Time
 	Told          bool // Outcomes knows
-	Body          sql.JSON[cf.Task]
+	Body          sql.Sealed[cf.Task]
 }
+
+func (t *Task) secrets() sql.Secrets {
+	return sql.Secrets{Table: "bbs_task", GUID: string(t.ID), Columns: []sql.Secret{{Column: "body", Value: &t.Body}}}
+}
+
+// BeforeAppendModel encrypts the body, which has the environment.
+func (t *Task) BeforeAppendModel(ctx context.Context, q bun.Query) error {
+	return t.secrets().Seal(ctx, q)
+}
+
+// AfterScanRow decrypts it.
+func (t *Task) AfterScanRow(ctx context.Context) error { return t.secrets().Open(ctx) }
 
 // Stop is an instance or task that a cell must still be told to end. Body is the event of an instance as it was.
 type Stop struct {
@@ -187,5 +211,5 @@ func RowOf(a cf.ActualLRP, due time.Time) *Actual {
 // TaskRow is the row of a task.
 func TaskRow(t cf.Task, placed sql.Time, told bool) *Task {
 	return &Task{ID: t.ID, Cell: t.Cell, State: t.State, Placed: placed, Created: sql.At(t.Created),
-		Completed: sql.At(t.Completed), Told: told, Body: sql.JSON[cf.Task]{V: t}}
+		Completed: sql.At(t.Completed), Told: told, Body: sql.Sealed[cf.Task]{V: t}}
 }
