@@ -70,6 +70,21 @@ var steps = []step{
 	{line: "PATCH /v3/organizations/{org}/relationships/default_isolation_segment", body: `{"data":null}`, besides: []string{"data", "links.related"}},
 	{line: "GET /v3/organization_quotas", keep: "quota"},
 	{line: "GET /v3/organization_quotas/{quota}"},
+	{line: "POST /v3/organization_quotas", keep: "small",
+		body: `{"name":"small","apps":{"total_memory_in_mb":100},"relationships":{"organizations":{"data":[{"guid":"{org}"}]}}}`},
+	{line: "PATCH /v3/organization_quotas/{small}", body: `{"apps":{"total_memory_in_mb":null},"domains":{"total_domains":3}}`},
+	{line: "POST /v3/organization_quotas/{quota}/relationships/organizations", body: `{"data":[{"guid":"{org}"}]}`},
+	{line: "DELETE /v3/organization_quotas/{small}"},
+	{line: "POST /v3/isolation_segments", body: `{"name":"iso"}`, keep: "segment"},
+	{line: "GET /v3/isolation_segments"},
+	{line: "GET /v3/isolation_segments/{segment}"},
+	{line: "PATCH /v3/isolation_segments/{segment}", body: `{"name":"iso2"}`},
+	{line: "POST /v3/isolation_segments/{segment}/relationships/organizations", body: `{"data":[{"guid":"{org}"}]}`},
+	{line: "GET /v3/isolation_segments/{segment}/relationships/organizations"},
+	{line: "GET /v3/isolation_segments/{segment}/organizations"},
+	{line: "PATCH /v3/organizations/{org}/relationships/default_isolation_segment", body: `{"data":{"guid":"{segment}"}}`},
+	{line: "GET /v3/organizations/{org}/relationships/default_isolation_segment"},
+	{line: "PATCH /v3/organizations/{org}/relationships/default_isolation_segment", body: `{"data":null}`, besides: []string{"data", "links.related"}},
 	{line: "POST /v3/spaces", body: `{"name":"dev","relationships":{"organization":{"data":{"guid":"{org}"}}}}`, keep: "space"},
 	{line: "GET /v3/spaces", besides: []string{"resources[].links.quota"}}, // there only with a space quota
 	{line: "GET /v3/spaces/{space}"},
@@ -80,6 +95,28 @@ var steps = []step{
 	{line: "GET /v3/spaces/{space}/usage_summary", besides: []string{"links.organization", "links.space"}}, // the controller links the space
 	{line: "GET /v3/spaces/{space}/relationships/isolation_segment", besides: []string{"data", "links.related"}},
 	{line: "PATCH /v3/spaces/{space}/relationships/isolation_segment", body: `{"data":null}`, besides: []string{"data", "links.related"}},
+	{line: "PATCH /v3/spaces/{space}/relationships/isolation_segment", body: `{"data":{"guid":"{segment}"}}`},
+	{line: "GET /v3/spaces/{space}/relationships/isolation_segment"},
+	{line: "GET /v3/isolation_segments/{segment}/relationships/spaces"},
+	{line: "PATCH /v3/spaces/{space}/relationships/isolation_segment", body: `{"data":null}`, besides: []string{"data", "links.related"}},
+	{line: "DELETE /v3/isolation_segments/{segment}/relationships/organizations/{org}"},
+	{line: "DELETE /v3/isolation_segments/{segment}"},
+	{line: "POST /v3/space_quotas", keep: "squota", body: `{"name":"tiny","routes":{"total_routes":1},
+		"relationships":{"organization":{"data":{"guid":"{org}"}},"spaces":{"data":[{"guid":"{space}"}]}}}`},
+	{line: "GET /v3/space_quotas", besides: []string{
+		// the example of the list says organizations where the presenter, and the single quota, say organization
+		"resources[].relationships.organization", "resources[].relationships.organizations"}},
+	{line: "GET /v3/space_quotas/{squota}"},
+	{line: "PATCH /v3/space_quotas/{squota}", body: `{"name":"tiny2"}`},
+	{line: "DELETE /v3/space_quotas/{squota}/relationships/spaces/{space}"},
+	{line: "POST /v3/space_quotas/{squota}/relationships/spaces", body: `{"data":[{"guid":"{space}"}]}`},
+	{line: "DELETE /v3/space_quotas/{squota}/relationships/spaces/{space}"},
+	{line: "DELETE /v3/space_quotas/{squota}"},
+	{line: "GET /v3/spaces/{space}/running_security_groups", shape: "none"},
+	{line: "GET /v3/spaces/{space}/staging_security_groups", shape: "none"},
+	{line: "GET /v3/security_groups", keep: "group", shape: "none"},
+	{line: "GET /v3/security_groups/{group}", shape: "none"},
+	{line: "GET /v3/service_instances", shape: "none"},
 	{line: "POST /v3/users", body: `{"guid":"ann"}`, keep: "user", shape: "single_user"},
 	{line: "GET /v3/users"},
 	{line: "GET /v3/users/{user}"},
@@ -90,7 +127,7 @@ var steps = []step{
 	{line: "GET /v3/roles/{role}"},
 	{line: "GET /v3/organizations/{org}/users"},
 	{line: "GET /v3/spaces/{space}/users"},
-	{line: "GET /v3/audit_events", keep: "event"},
+	{line: "GET /v3/audit_events", keep: "event", besides: []string{"resources[].data.organization_guid", "resources[].data.space_guid"}}, // who got a quota
 	{line: "GET /v3/audit_events/{event}"},
 	{line: "GET /v3/feature_flags"},
 	{line: "GET /v3/feature_flags/diego_docker"},
@@ -101,8 +138,15 @@ var steps = []step{
 	{line: "GET /v3/stacks/{stack}"},
 	{line: "POST /v3/stacks", body: `{"name":"other"}`, keep: "other"},
 	{line: "PATCH /v3/stacks/{other}", body: `{"state":"DISABLED","state_reason":"old"}`},
-	{line: "GET /v3/buildpacks", keep: "buildpack"},
+	{line: "GET /v3/buildpacks"},
+	{line: "POST /v3/buildpacks", body: `{"name":"mine","position":1,"metadata":{"labels":{"a":"b"}}}`, keep: "buildpack"},
 	{line: "GET /v3/buildpacks/{buildpack}"},
+	{line: "PATCH /v3/buildpacks/{buildpack}", body: `{"name":"ours","stack":"cflinuxfs4","position":2,"enabled":false,"locked":false}`},
+	{line: "POST /v3/buildpacks/{buildpack}/upload", act: func(w *world, kept map[string]string) resttest.Answer {
+		return w.sendBits("admin", "POST /v3/buildpacks/"+kept["buildpack"]+"/upload", "", "x.zip", zipped(w.T, "bin/compile"))
+	}},
+	{line: "DELETE /v3/buildpacks/{buildpack}"},
+	{line: "POST /v3/admin/actions/clear_buildpack_cache"},
 	{line: "DELETE /v3/roles/{role}", keep: "job"},
 	{line: "GET /v3/jobs/{job}", shape: "single_complete_job"},
 	{line: "DELETE /v3/users/{user}"},
@@ -193,7 +237,7 @@ func TestParameters(t *testing.T) {
 	a.World("acme")
 	fresh(a, "acme", "x1")
 	value := map[string]string{"order_by": "", "page": "1", "per_page": "2", "created_ats": "2020-01-01T00:00:00Z",
-		"updated_ats": "2020-01-01T00:00:00Z", "label_selector": "a", "default": "true", "lifecycle": "buildpack", "lifecycle_type": "buildpack",
+		"updated_ats": "2020-01-01T00:00:00Z", "label_selector": "a", "default": "true", "globally_enabled_running": "true", "globally_enabled_staging": "true", "lifecycle": "buildpack", "lifecycle_type": "buildpack",
 		"embed": "process_instances", "current": "true", "ports": "80", "port": "80", "origins": "uaa&usernames=x"}
 	n, unserved := 0, 0
 	for _, row := range resttest.Table(t, "parameters.csv") {
@@ -203,7 +247,7 @@ func TestParameters(t *testing.T) {
 		switch {
 		case method != "GET" || kind != "query":
 			continue
-		case i < 0:
+		case i < 0 || strings.HasPrefix(path, "/v3/service_instances"): // services are absent
 			unserved++
 			continue
 		}
@@ -225,6 +269,7 @@ func TestParameters(t *testing.T) {
 			continue
 		}
 		path = strings.ReplaceAll(strings.ReplaceAll(path, "organizations/:guid", "organizations/acme"), "spaces/:guid", "spaces/acme-space")
+		path = strings.ReplaceAll(path, "isolation_segments/:guid", "isolation_segments/933b4c58-120b-499a-b85d-4b6fc9e2903b") // the shared one
 		path = strings.NewReplacer(":guid", "x1", ":type", "web").Replace(path)
 		a.Must(200, "admin", fmt.Sprintf("GET %s?%s=%s", path, name, v), nil)
 		if e.Below == "" && e.Act == rest.Lists {

@@ -44,8 +44,12 @@ var unwalked = map[string]string{
 	"GET /v2/info":                           "not of version 3; the oracle has no shape of it",
 	"PATCH /v3/apps/{guid}/processes/{type}": "the oracle has it as /v3/processes/:guid only",
 	"GET /v3/sidecars/{guid}":                "sidecars are absent",
+	"GET /routing/v1/router_groups":          "of CF's routing API; there are none",
+	"POST /v3/route_policies":                "route policies are absent",
 	"POST /v3/service_route_bindings":        "services are absent",
 	"GET /v3/service_route_bindings/{guid}":  "there are none",
+	"POST /v3/service_instances":             "services are absent",
+	"GET /v3/service_instances/{guid}":       "there are none",
 }
 
 // destination maps the route to the app, and gives the destination.
@@ -59,6 +63,8 @@ func (w *world) destination(kept map[string]string) string {
 // TestDocs: every endpoint has a success case, and docs/api.md and docs/openapi.json say what is served.
 func TestDocs(t *testing.T) {
 	w := pushWorld(t)
+	w.World("second")
+	w.SetFlag("route_sharing", true)
 	w.Role("dev", access.SpaceDeveloper, "own")
 	for _, steps := range walks {
 		walk(t, w, steps)

@@ -53,7 +53,7 @@ func TestBadManifests(t *testing.T) {
 		w.must(404, w.yaml("stranger", line, "applications: [{name: x}]"))
 	}
 	if r := w.yaml("admin", applyLine, "applications: [{name: a, buildpacks: [nope]}]"); r.Status != 422 ||
-		r.Detail() != `For application 'a': Buildpack "nope" must be an existing admin buildpack or a valid git URI` {
+		r.Detail() != `For application 'a': Buildpack "nope" for stack "cflinuxfs4" must be an existing admin buildpack or a valid git URI` {
 		t.Error(r.Text)
 	}
 	if n := len(w.Must(200, "admin", "GET /v3/apps", nil).Names("name")); n != 0 {
@@ -244,7 +244,7 @@ func TestDeleteOrg(t *testing.T) {
 	if len(w.sched.lrps(app)) != 0 {
 		t.Error("the app still runs")
 	}
-	if names := w.Must(200, "admin", "GET /v3/domains", nil).Names("name"); len(names) != 1 {
+	if names := w.Must(200, "admin", "GET /v3/domains", nil).Names("name"); len(names) != 2 { // the platform's
 		t.Errorf("domains: %v", names)
 	}
 }

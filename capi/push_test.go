@@ -18,6 +18,12 @@ import (
 // upload sends an app's bits; resources is JSON, or "" for none.
 func (w *world) upload(user, guid, resources string, zip []byte) resttest.Answer {
 	w.T.Helper()
+	return w.sendBits(user, "POST /v3/packages/"+guid+"/upload", resources, "package.zip", zip)
+}
+
+// sendBits sends a form with resources, unless they are "", and a file called name, unless it is nil.
+func (w *world) sendBits(user, line, resources, name string, zip []byte) resttest.Answer {
+	w.T.Helper()
 	var b bytes.Buffer
 	m := multipart.NewWriter(&b)
 	if resources != "" {
@@ -26,7 +32,7 @@ func (w *world) upload(user, guid, resources string, zip []byte) resttest.Answer
 		}
 	}
 	if zip != nil {
-		part, err := m.CreateFormFile("bits", "package.zip")
+		part, err := m.CreateFormFile("bits", name)
 		if err == nil {
 			_, err = part.Write(zip)
 		}
@@ -37,7 +43,7 @@ func (w *world) upload(user, guid, resources string, zip []byte) resttest.Answer
 	if err := m.Close(); err != nil {
 		w.T.Fatal(err)
 	}
-	return w.send(user, "POST /v3/packages/"+guid+"/upload", m.FormDataContentType(), &b)
+	return w.send(user, line, m.FormDataContentType(), &b)
 }
 
 // staged tells the API that a staging ended well.
@@ -112,6 +118,9 @@ var pushSteps = []step{
 	{line: "PATCH /v3/domains/{domain}", body: `{"metadata":{"labels":{"a":"b"}}}`, besides: aShared},
 	{line: "POST /v3/domains", body: `{"name":"private.example.com","relationships":{"organization":{"data":{"guid":"own"}}}}`, keep: "private"},
 	{line: "GET /v3/domains/{domain}/route_reservations"},
+	{line: "POST /v3/domains/{private}/relationships/shared_organizations", body: `{"data":[{"guid":"second"}]}`},
+	{line: "GET /v3/domains/{private}"},
+	{line: "DELETE /v3/domains/{private}/relationships/shared_organizations/second"},
 	{line: "GET /v3/organizations/own/domains", besides: domains},
 	{line: "GET /v3/organizations/own/domains/default", besides: aShared},
 	{line: "POST /v3/apps", body: `{"name":"dora","relationships":{"space":{"data":{"guid":"own-space"}}},"environment_variables":{"A":"b"},
@@ -200,6 +209,11 @@ var pushSteps = []step{
 	{line: "GET /v3/apps/{app}/routes", besides: port},
 	{line: "GET /v3/routes/{route}/destinations"},
 	{line: "PATCH /v3/routes/{route}/destinations", body: `{"destinations":[{"app":{"guid":"{app}"},"weight":100,"port":9000,"protocol":"http2"}]}`},
+	{line: "POST /v3/routes/{route}/relationships/shared_spaces", body: `{"data":[{"guid":"second-space"}]}`},
+	{line: "GET /v3/routes/{route}/relationships/shared_spaces"},
+	{line: "PATCH /v3/routes/{route}/relationships/space", body: `{"data":{"guid":"second-space"}}`},
+	{line: "PATCH /v3/routes/{route}/relationships/space", body: `{"data":{"guid":"own-space"}}`},
+	{line: "DELETE /v3/routes/{route}/relationships/shared_spaces/second-space"},
 	{line: "PATCH /v3/routes/{route}/destinations", body: `{"destinations":[]}`},
 	{line: "DELETE /v3/spaces/own-space/routes?unmapped=true"},
 	{line: "POST /v3/apps/{app}/actions/stop"},
@@ -217,8 +231,10 @@ var pushSteps = []step{
 // TestPushOracle runs a success case of every endpoint of a push against the documented status and shape.
 func TestPushOracle(t *testing.T) {
 	w := pushWorld(t)
+	w.World("second")
+	w.SetFlag("route_sharing", true)
 	walk(t, w, pushSteps)
-	for _, table := range []string{"app_apps", "app_processes", "build_packages", "build_builds", "build_droplets", "route_destinations",
+	for _, table := range []string{"app_apps", "app_processes", "build_packages", "build_builds", "build_droplets", "route_destinations", "route_shared_domains", "route_shared_routes",
 		"app_deployments", "app_revisions"} {
 		if n, err := w.DB.Read().NewSelect().TableExpr(table).Count(t.Context()); err != nil || n != 0 {
 			t.Errorf("%d rows left in %s (%v)", n, table, err)

@@ -2,6 +2,7 @@ package cf
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
@@ -66,10 +67,11 @@ type DesiredLRP struct {
 	Process    string            `json:"process_guid"` // the CC process guid
 	Type       string            `json:"process_type"`
 	Instances  int               `json:"instances"`
-	Stack      string            `json:"stack"`   // rootfs image, such as cflinuxfs4
-	Droplet    string            `json:"droplet"` // blob key of the droplet, unpacked as a layer under /home/vcap
-	Start      string            `json:"start"`   // start command; run by the launcher through bash
-	Env        []string          `json:"env"`     // KEY=VALUE, without the per-instance variables that the cell adds
+	Segment    string            `json:"segment,omitempty"` // isolation segment; "" = the shared one
+	Stack      string            `json:"stack"`             // rootfs image, such as cflinuxfs4
+	Droplet    string            `json:"droplet"`           // blob key of the droplet, unpacked as a layer under /home/vcap
+	Start      string            `json:"start"`             // start command; run by the launcher through bash
+	Env        []string          `json:"env"`               // KEY=VALUE, without the per-instance variables that the cell adds
 	Limits     Limits            `json:"limits"`
 	Ports      []int             `json:"ports"`
 	Routes     []LRPRoute        `json:"routes"`
@@ -140,6 +142,7 @@ const (
 type Task struct {
 	ID         TaskID            `json:"id"`
 	AppID      AppID             `json:"app_id"`
+	Segment    string            `json:"segment,omitempty"` // as in DesiredLRP
 	Stack      string            `json:"stack"`
 	Droplet    string            `json:"droplet,omitempty"`
 	Start      string            `json:"start,omitempty"`
@@ -165,7 +168,7 @@ type Task struct {
 // BuildpackRef names one buildpack that a staging may use.
 type BuildpackRef struct {
 	Name       string `json:"name"`   // CF's name, such as nodejs_buildpack; or the URL of a custom one
-	Blob       string `json:"blob"`   // blob key of its zip
+	Blob       string `json:"blob"`   // blob key of its zip; "" where Name is a URL, which the build downloads
 	Digest     string `json:"digest"` // sha256 of the zip
 	SkipDetect bool   `json:"skip_detect"`
 }
@@ -237,4 +240,28 @@ type LRPFeed interface {
 	Follow(ctx context.Context) (<-chan LRPEvent, error)
 	// MarkRoutable records that the router applied, or lost, the registration of an instance.
 	MarkRoutable(ctx context.Context, id InstanceID, routable bool) error
+}
+
+// PublicBuildpack is a buildpack's name for everybody's eyes: an address loses its user and password, as in Cloud
+// Controller's UrlSecretObfuscator.
+func PublicBuildpack(name string) string {
+	scheme, rest, ok := strings.Cut(name, "://")
+	end := strings.IndexAny(rest, "/?#")
+	if end < 0 {
+		end = len(rest)
+	}
+	at := strings.LastIndexByte(rest[:end], '@')
+	if !ok || at < 0 {
+		return name
+	}
+	return scheme + "://***:***" + rest[at:]
+}
+
+// PublicBuildpacks does so for a list, and makes nil an empty one.
+func PublicBuildpacks(names []string) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = PublicBuildpack(n)
+	}
+	return out
 }

@@ -213,6 +213,13 @@ func (r *Resource[T]) Show(c *Call, status int, v *T) error {
 	return c.JSON(status, out[0])
 }
 
+// ShowJob answers 202 with a row and the address of the job that goes on with it, and starts the job.
+func (r *Resource[T]) ShowJob(c *Call, v *T, j *job.Job) error {
+	c.W.Header().Set("Location", c.URL("/v3/jobs/%s", j.GUID))
+	c.s.Jobs.Wake()
+	return r.Show(c, http.StatusAccepted, v)
+}
+
 // Present makes the objects of rows as answers show them.
 func (r *Resource[T]) Present(c *Call, rows []*T) ([]Object, error) {
 	if r.Fill != nil && len(rows) > 0 {

@@ -17,11 +17,13 @@ import (
 	"ingot/capi/app"
 	"ingot/capi/build"
 	"ingot/capi/flow/recipe"
+	"ingot/capi/org"
 	"ingot/capi/route"
 	"ingot/cf"
 	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
+	"ingot/rest/quota"
 	"ingot/rest/row"
 )
 
@@ -123,26 +125,6 @@ func (f *Flow) wanted(ctx context.Context, guid string) ([]cf.DesiredLRP, error)
 	return out, nil
 }
 
-// program is what a process runs: the app and the process with the environment and the command of the process's
-// revision, and its droplet; or what the app has now where these are not known any more. During a deployment there are
-// two web processes, each with its own.
-func program(ctx context.Context, db bun.IDB, a *app.App, p *app.Process) (*app.App, *app.Process, *build.Droplet, error) {
-	d, err := build.DropletByGUID(ctx, db, p.Droplet)
-	if err == nil && (d == nil || d.State != build.Staged) {
-		d, err = build.DropletByGUID(ctx, db, a.Droplet)
-	}
-	if err != nil || p.Revision == "" {
-		return a, p, d, err
-	}
-	r, err := app.RevisionByGUID(ctx, db, p.Revision)
-	if err != nil || r == nil {
-		return a, p, d, err
-	}
-	of, version := *a, *p
-	of.Env.V, version.Command = r.Env.V, r.Commands.V[p.Type]
-	return &of, &version, d, nil
-}
-
 // place reads where an app lives, and one group of environment variables.
 func (f *Flow) place(ctx context.Context, a *app.App, group string) (recipe.Place, error) {
 	at := recipe.Place{API: f.URL}
@@ -152,6 +134,9 @@ func (f *Flow) place(ctx context.Context, a *app.App, group string) (recipe.Plac
 	}
 	if at.Org, err = access.OrgByGUID(ctx, f.DB.Read(), at.Space.OrgGUID); err != nil {
 		return at, fmt.Errorf("organization of app %s: %w", a.GUID, err)
+	}
+	if at.Segment, err = org.SegmentOf(ctx, f.DB.Read(), at.Space, at.Org); err != nil {
+		return at, fmt.Errorf("isolation segment of app %s: %w", a.GUID, err)
 	}
 	at.Group, err = f.Admin.EnvGroup(ctx, group)
 	return at, err
@@ -197,28 +182,34 @@ func (f *Flow) restart(c *rest.Call) error {
 // restart give its processes new versions: new LRPs, which take the present droplet, environment and sizes.
 func (f *Flow) turn(c *rest.Call, a *app.App, state app.State, verb, line string) error {
 	revised := false
-	err := c.Change(a, func(ctx context.Context, tx bun.Tx) error {
+	err := c.Write(func(ctx context.Context, tx bun.Tx) (err error) {
+		var h *quota.Held
+		if state == app.Started {
+			if h, err = quota.Hold(ctx, f.DB, tx, a.SpaceGUID); err != nil {
+				return err
+			}
+		}
+		if err := row.Lock(ctx, f.DB, tx, a); errors.Is(err, sql.ErrNoRows) {
+			return rest.NotFound("app")
+		} else if err != nil {
+			return err
+		}
 		if a.Droplet == "" && state == app.Started {
 			return rest.Unprocessable("Assign a droplet before starting this app.")
 		}
-		if state == app.Started && (a.State != app.Started || verb == "restart") {
-			r, made, err := app.Revise(ctx, tx, a, nil)
-			if err != nil {
-				return err
-			}
-			guid := ""
-			if revised = made; r != nil {
-				guid = r.GUID
-			}
-			going, err := app.InFlight(ctx, tx, a.GUID)
-			if err == nil {
-				err = renew(ctx, tx, a, guid, going && verb == "start")
+		anew := state == app.Started && (a.State != app.Started || verb == "restart")
+		a.State = state
+		if err := row.Update(ctx, tx, a); err != nil {
+			return err
+		}
+		if anew {
+			if revised, err = anewOf(ctx, tx, a, verb); err == nil {
+				err = fits(ctx, tx, h, a, "")
 			}
 			if err != nil {
 				return err
 			}
 		}
-		a.State = state
 		return app.Record(ctx, tx, "audit.app."+verb, a, nil)
 	})
 	if err != nil {
@@ -231,10 +222,42 @@ func (f *Flow) turn(c *rest.Call, a *app.App, state app.State, verb, line string
 	return f.App.Apps.Show(c, http.StatusOK, a)
 }
 
+// anewOf begins all processes of an app anew; revised tells whether that is a new revision.
+func anewOf(ctx context.Context, tx bun.Tx, a *app.App, verb string) (revised bool, err error) {
+	r, revised, err := app.Revise(ctx, tx, a, nil)
+	if err != nil {
+		return false, err
+	}
+	guid := ""
+	if r != nil {
+		guid = r.GUID
+	}
+	going, err := app.InFlight(ctx, tx, a.GUID)
+	if err != nil {
+		return false, err
+	}
+	return revised, renew(ctx, tx, a, guid, going && verb == "start")
+}
+
+// fits refuses what the quotas of a started app have no room for: its processes as they were written, or one of them.
+func fits(ctx context.Context, tx bun.Tx, h *quota.Held, a *app.App, one string) error {
+	ps, err := app.ProcessesOf(ctx, tx, a.GUID)
+	if err != nil {
+		return err
+	}
+	if one != "" {
+		ps = slices.DeleteFunc(ps, func(p *app.Process) bool { return p.GUID != one })
+	}
+	return app.Fits(ctx, tx, h, a, ps...)
+}
+
 // renew gives the processes of an app new versions, of its present droplet and of that revision. The web processes of
 // a deployment that goes on are to keep theirs.
 func renew(ctx context.Context, tx bun.Tx, a *app.App, revision string, keep bool) error {
 	ps, err := app.ProcessesOf(ctx, tx, a.GUID)
+	if err != nil {
+		return err
+	}
 	for _, p := range ps {
 		if p.Version = cf.NewGUID(); !keep || p.Type != app.Web {
 			p.Droplet, p.Revision = a.Droplet, revision
@@ -243,7 +266,7 @@ func renew(ctx context.Context, tx bun.Tx, a *app.App, revision string, keep boo
 			return err
 		}
 	}
-	return err
+	return nil
 }
 
 // currentDroplet is the current droplet of the request's app.

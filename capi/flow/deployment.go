@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -15,6 +16,7 @@ import (
 	"ingot/rest"
 	"ingot/rest/access"
 	"ingot/rest/event"
+	"ingot/rest/quota"
 	"ingot/rest/row"
 )
 
@@ -39,12 +41,21 @@ func (f *Flow) deploy(c *rest.Call) (*app.Deployment, error) {
 	}
 	var d *app.Deployment
 	revised := false
-	err = c.Change(a, func(ctx context.Context, tx bun.Tx) (err error) {
-		d = &app.Deployment{AppGUID: a.GUID, SpaceGUID: a.SpaceGUID, Strategy: t.Strategy, Previous: a.Droplet, Droplet: t.Droplet}
-		d.Options.V = t.Options
-		revised, err = f.beginDeployment(ctx, tx, a, d, &t)
+	err = c.Write(func(ctx context.Context, tx bun.Tx) error {
+		h, err := f.holdApp(ctx, tx, a)
 		if err != nil {
 			return err
+		}
+		d = &app.Deployment{AppGUID: a.GUID, SpaceGUID: a.SpaceGUID, Strategy: t.Strategy, Previous: a.Droplet, Droplet: t.Droplet}
+		d.Options.V = t.Options
+		if revised, err = f.beginDeployment(ctx, tx, a, d, &t); err != nil {
+			return err
+		}
+		if err := row.Update(ctx, tx, a); err != nil {
+			return err
+		}
+		if err := fits(ctx, tx, h, a, d.Process); err != nil {
+			return tooSmall(err, h)
 		}
 		data := event.Request(c.Body)
 		data["deployment_guid"], data["droplet_guid"], data["strategy"] = d.GUID, d.Droplet, d.Strategy
@@ -66,6 +77,22 @@ func (f *Flow) deploy(c *rest.Call) (*app.Deployment, error) {
 	f.Gate.Step("deployment begun")
 	f.ring()
 	return d, nil
+}
+
+// tooSmall adds to a quota's refusal, as Cloud Controller does, that deployments need room for both sides.
+func tooSmall(err error, h *quota.Held) error {
+	var e *cf.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	const words = "quota may not be large enough to support rolling deployments or your configured max-in-flight."
+	switch {
+	case strings.Contains(e.Public, "space_quota_exceeded"), strings.Contains(e.Public, "space_app_instance_limit_exceeded"):
+		return rest.Unprocessable("%s for space %s. This space's %s", e.Public, h.Space.Name, words)
+	case strings.Contains(e.Public, "quota_exceeded"), strings.Contains(e.Public, "app_instance_limit_exceeded"):
+		return rest.Unprocessable("%s for organization %s. This organization's %s", e.Public, h.Org.Name, words)
+	}
+	return err
 }
 
 func (f *Flow) sayRevised(a *app.App, made bool) {
@@ -226,17 +253,18 @@ func active(ctx context.Context, db bun.IDB, guid string) (*app.Deployment, erro
 }
 
 // holdDeployment lets fn change a deployment and its app, which nobody else does meanwhile.
-func (f *Flow) holdDeployment(ctx context.Context, d *app.Deployment, fn func(ctx context.Context, tx bun.Tx, a *app.App) error) error {
+func (f *Flow) holdDeployment(ctx context.Context, d *app.Deployment, fn func(ctx context.Context, tx bun.Tx, h *quota.Held, a *app.App) error) error {
 	err := f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
 		a := new(app.App)
 		a.GUID = d.AppGUID
-		if err := row.Lock(ctx, f.DB, tx, a); err != nil {
+		h, err := f.holdApp(ctx, tx, a)
+		if err != nil {
 			return err
 		}
 		if err := row.Lock(ctx, f.DB, tx, d); err != nil {
 			return err
 		}
-		if err := fn(ctx, tx, a); err != nil {
+		if err := fn(ctx, tx, h, a); err != nil {
 			return err
 		}
 		return row.Update(ctx, tx, d)
@@ -279,7 +307,7 @@ func (f *Flow) steer(c *rest.Call, verb, doing string, may func(*app.Deployment)
 	if err != nil {
 		return err
 	}
-	err = f.holdDeployment(c.Ctx(), d, func(ctx context.Context, tx bun.Tx, a *app.App) error {
+	err = f.holdDeployment(c.Ctx(), d, func(ctx context.Context, tx bun.Tx, _ *quota.Held, a *app.App) error {
 		if !may(d) {
 			return rest.Unprocessable("Cannot %s a deployment with status: %s and reason: %s", verb, d.Value, d.Reason)
 		}

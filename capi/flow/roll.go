@@ -10,9 +10,11 @@ import (
 	"github.com/uptrace/bun"
 
 	"ingot/capi/app"
+	"ingot/capi/build"
 	"ingot/capi/flow/rollout"
 	"ingot/cf"
 	"ingot/kit/sql"
+	"ingot/rest/quota"
 	"ingot/rest/row"
 )
 
@@ -83,13 +85,22 @@ func (f *Flow) roll(ctx context.Context, d *app.Deployment) error {
 	if plan, _, err := planned(ctx, f.DB.Read(), a, d, all); err != nil || plan.Empty() {
 		return err
 	}
-	err = f.holdDeployment(ctx, d, func(ctx context.Context, tx bun.Tx, a *app.App) error {
+	err = f.holdDeployment(ctx, d, func(ctx context.Context, tx bun.Tx, h *quota.Held, a *app.App) error {
 		plan, ps, err := planned(ctx, tx, a, d, all)
-		if err != nil || plan.Empty() {
-			return err
+		if err == nil && !plan.Empty() {
+			err = carryOut(ctx, tx, d, ps, plan)
 		}
-		return carryOut(ctx, tx, d, ps, plan)
+		if err == nil && plan.Scale[d.Process] > 0 {
+			err = fits(ctx, tx, h, a, d.Process)
+		}
+		return err
 	})
+	if why := new(cf.Error); errors.As(err, &why) && why.Kind == cf.KindUnprocessable { // a quota: it waits for room
+		return f.holdDeployment(ctx, d, func(context.Context, bun.Tx, *quota.Held, *app.App) error {
+			d.Error = why.Public
+			return nil
+		})
+	}
 	if err != nil {
 		return err
 	}
@@ -179,4 +190,24 @@ func takeAlong(ctx context.Context, tx bun.Tx, web *app.Process, ps []*app.Proce
 		}
 	}
 	return nil
+}
+
+// program is what a process runs: the app and the process with the environment and the command of the process's
+// revision, and its droplet; or what the app has now where these are not known any more. During a deployment there are
+// two web processes, each with its own.
+func program(ctx context.Context, db bun.IDB, a *app.App, p *app.Process) (*app.App, *app.Process, *build.Droplet, error) {
+	d, err := build.DropletByGUID(ctx, db, p.Droplet)
+	if err == nil && (d == nil || d.State != build.Staged) {
+		d, err = build.DropletByGUID(ctx, db, a.Droplet)
+	}
+	if err != nil || p.Revision == "" {
+		return a, p, d, err
+	}
+	r, err := app.RevisionByGUID(ctx, db, p.Revision)
+	if err != nil || r == nil {
+		return a, p, d, err
+	}
+	of, version := *a, *p
+	of.Env.V, version.Command = r.Env.V, r.Commands.V[p.Type]
+	return &of, &version, d, nil
 }
