@@ -48,8 +48,6 @@ var unwalked = map[string]string{
 	"POST /v3/route_policies":                "route policies are absent",
 	"POST /v3/service_route_bindings":        "services are absent",
 	"GET /v3/service_route_bindings/{guid}":  "there are none",
-	"POST /v3/service_instances":             "services are absent",
-	"GET /v3/service_instances/{guid}":       "there are none",
 }
 
 // destination maps the route to the app, and gives the destination.
