@@ -2,6 +2,7 @@ package role
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"slices"
 	"time"
@@ -33,6 +34,8 @@ import (
 // rooms is "everything in one process". Each door is filled with the room itself.
 type rooms struct {
 	c       Config
+	held    held
+	open    chan struct{} // closed when the router may take connections: it knows all routes, and the rooms behind it are there
 	gate    *run.Gate
 	metrics *prometheus.Registry
 
@@ -58,8 +61,8 @@ type rooms struct {
 // members are the rooms in the order of their start. Whoever is called during a start stands before its caller.
 func (r *rooms) members() []run.Member {
 	r.connect()
+	r.open = make(chan struct{})
 	return []run.Member{
-		{Name: "ports", Start: r.probePorts},
 		{Name: "certificates", Start: r.loadCA},
 		{Name: "databases", Start: r.openStores, Stop: r.closeStores},
 		{Name: "logs", Start: r.logs.Start, Stop: r.logs.Stop},
@@ -76,7 +79,8 @@ func (r *rooms) members() []run.Member {
 		{Name: "router", Start: r.startRouter, Stop: r.stopRouter},
 		{Name: "route emitter", Start: r.startEmitter, Stop: r.stopEmitter},
 		{Name: "cell", Start: r.cell.Start, Stop: r.cell.Stop},
-		{Name: "host names", Start: r.takeNames, Stop: r.giveNamesBack},
+		{Name: "host names", Start: r.takeNames},
+		{Name: "front", Start: r.openFront},
 	}
 }
 
@@ -101,7 +105,7 @@ func (r *rooms) connect() {
 	}
 	r.cell = &cell.Cell{
 		ID: "cell-0", Zone: "z1", Address: r.garden.HostAddress.String(), Data: c.path("cell"), Limit: cf.Resources{MemoryMB: c.Memory, DiskMB: c.Disk},
-		Containers: r.garden, Board: r.bbs, Blobs: r.bits, Logs: r.logs,
+		Containers: r.garden, Board: r.bbs, Blobs: r.bits, Logs: r.logs, Gate: r.gate,
 	}
 	r.bbs.Cells, r.bbs.Outcomes = r.cell, r.capi
 }
@@ -125,24 +129,23 @@ func (r *rooms) startRouter(ctx context.Context) error {
 	api := http.NewServeMux()
 	api.Handle(bits.Prefix, r.bits.Handler())
 	api.Handle("/", r.capi.Handler())
-	r.router = &router.Router{NATS: r.conn, Logs: r.logs, TLS: tls, Metrics: r.metrics, System: map[string]http.Handler{
+	r.router = &router.Router{NATS: r.conn, Logs: r.logs, TLS: tls, Metrics: r.metrics, Open: r.open, System: map[string]http.Handler{
 		r.c.host("api"):       api,
 		r.c.host("uaa"):       r.uaa.Handler(),
 		r.c.host("login"):     r.uaa.Handler(),
 		r.c.host("log-cache"): logs.Handler(),
 	}}
-	if r.router.HTTPS, err = listenAll(r.addresses(), "443"); err != nil {
+	if r.router.HTTPS, err = r.held.listeners(r.c.addresses(), "443"); err != nil {
 		return err
 	}
-	if r.router.HTTP, err = listenAll(r.addresses(), "80"); err != nil {
+	if r.router.HTTP, err = r.held.listeners(r.c.addresses(), "80"); err != nil {
 		return err
 	}
 	return r.router.Start(ctx)
 }
 
-// drainTime is what requests get that run when Ingot stops: a tunnel or a long download must not use up the time of the
-// members that stop after the router.
-const drainTime = 5 * time.Second
+// drainTime is what requests get that run when Ingot stops: new ones may be waiting for the next worker.
+const drainTime = time.Second
 
 func (r *rooms) stopRouter(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, drainTime)
@@ -151,8 +154,20 @@ func (r *rooms) stopRouter(ctx context.Context) error {
 }
 
 func (r *rooms) startEmitter(ctx context.Context) error {
-	r.emit = &emit.Emitter{Feed: r.bbs, NATS: r.conn}
+	r.emit = &emit.Emitter{Feed: r.bbs, NATS: r.conn, Gate: r.gate}
 	return r.emit.Start(ctx)
+}
+
+// openFront waits for the routes of what runs, but not for ever: a router that lacks one is better than none.
+func (r *rooms) openFront(ctx context.Context) error {
+	defer close(r.open)
+	select {
+	case <-r.emit.Settled():
+	case <-time.After(3 * time.Second):
+		slog.Warn("not all routes are known yet")
+	case <-ctx.Done():
+	}
+	return nil
 }
 
 func (r *rooms) stopEmitter(ctx context.Context) error { return r.emit.Stop(ctx) }

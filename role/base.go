@@ -21,16 +21,6 @@ import (
 	"ingot/kit/nats"
 )
 
-// probePorts finds a taken port before anything is changed on this machine.
-func (r *rooms) probePorts(context.Context) error {
-	for _, port := range []string{"443", "80", "53"} {
-		if err := portError(r.c.Listen, port); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (r *rooms) loadCA(context.Context) (err error) {
 	if r.ca, err = mtls.LoadCA(r.c.path("ca"), "Ingot CA "+r.c.Domain); err == nil {
 		r.cell.CA = r.ca.PEM
@@ -95,11 +85,6 @@ func (r *rooms) importStack(ctx context.Context) error {
 		return err
 	}
 	return r.garden.ImportImage(ctx, stack.Name, tar)
-}
-
-// addresses are all that we listen on.
-func (r *rooms) addresses() []string {
-	return append([]string{"127.0.0.1", r.c.gateway().String()}, r.c.Listen...)
 }
 
 func (r *rooms) startNATS(context.Context) (err error) {

@@ -31,6 +31,7 @@ type Config struct {
 	DNS      string   // how the machine learns our names: auto, resolv.conf, none
 	Memory   int      // MB for apps; 0 = what the machine has less a reserve
 	Disk     int      // MB for apps; 0 = what the disk has less a reserve
+	Worker   bool     // the process that the parent starts
 	TraceFD  int      // step gate, for tests
 }
 
@@ -115,6 +116,22 @@ func (c Config) apps() string { return "apps." + c.Domain }
 func (c Config) host(name string) string { return name + "." + c.Domain }
 
 func (c Config) api() string { return "https://" + c.host("api") }
+
+// addresses are all that we listen on.
+func (c Config) addresses() []string {
+	return append([]string{"127.0.0.1", c.gateway().String()}, c.Listen...)
+}
+
+// sockets are the names of all that the parent holds for its worker.
+func (c Config) sockets() (names []string) {
+	for _, a := range c.addresses() {
+		for _, port := range []string{"443", "80", "53"} {
+			names = append(names, "tcp/"+net.JoinHostPort(a, port))
+		}
+		names = append(names, "udp/"+net.JoinHostPort(a, "53"))
+	}
+	return names
+}
 
 // gateway is the address by which containers reach this host: the first of their network.
 func (c Config) gateway() netip.Addr { return netip.MustParsePrefix(c.Network).Masked().Addr().Next() }

@@ -24,7 +24,7 @@ func features() []feature {
 		{"manifests", "beta", "apply, diff, generate"},
 		{"logs", "beta", "log-cache; plain fifos: an app that writes more than 64 KiB while Ingot is down waits until it is back"},
 		{"containers", "beta", "user namespaces, seccomp, limits of memory, pids, CPU shares and disk"},
-		{"durability", "beta", "acknowledged writes survive kill -9; running apps keep their containers"},
+		{"durability", "beta", "acknowledged writes survive kill -9; running apps keep their containers, and ports stay open across a crash and `ingot upgrade`"},
 		{"name resolution", "beta", "resolv.conf or systemd-resolved"},
 		{"login", "beta", "password, refresh and client grants, token keys, SCIM users; web pages, SSO and other identity providers are absent"},
 		{"metrics", "beta", "/metrics for Prometheus on loopback; PromQL in log-cache is absent"},

@@ -31,7 +31,7 @@ type keyring struct {
 	wake  chan struct{}
 	ready atomic.Bool // the fields are set
 	stop  context.CancelFunc
-	done sync.WaitGroup
+	done  sync.WaitGroup
 }
 
 // resealEvery finds what a writer sealed with the older key in the moment of a rotation.

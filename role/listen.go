@@ -31,6 +31,15 @@ func serve(ctx context.Context, l net.Listener, h http.Handler) {
 	}
 }
 
+// listenFlagError is listenError for an address that --listen may have named.
+func listenFlagError(addr string, err error) error {
+	flag := "--listen"
+	if ip, _, _ := net.SplitHostPort(addr); net.ParseIP(ip).IsLoopback() { // in any case
+		flag = ""
+	}
+	return listenError(addr, flag, err)
+}
+
 func listenAdmin(c Config) (net.Listener, error) {
 	l, err := net.Listen("tcp", c.Admin)
 	if err != nil {
@@ -49,11 +58,7 @@ func listenAll(addrs []string, port string) ([]net.Listener, error) {
 			for _, o := range out {
 				_ = o.Close()
 			}
-			flag := "--listen"
-			if net.ParseIP(a).IsLoopback() { // in any case
-				flag = ""
-			}
-			return nil, listenError(addr, flag, err)
+			return nil, listenFlagError(addr, err)
 		}
 		out = append(out, l)
 	}

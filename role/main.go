@@ -35,7 +35,10 @@ func Main(args, env []string, s Stdio) int {
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
-	if err := root.ExecuteContext(ctx); err != nil {
+	switch err := root.ExecuteContext(ctx); {
+	case errors.Is(err, errSaid):
+		return 1
+	case err != nil:
 		_, _ = fmt.Fprintln(s.Err, "ingot: "+oneLine(err))
 		return 1
 	}
@@ -60,7 +63,7 @@ func commands(env []string) *cobra.Command {
 	f.StringVar(&c.Data, "data", c.Data, "data folder")
 	f.StringVar(&c.File, "config", "", "configuration file (default DATA/ingot.yml where it exists)")
 	root.AddCommand(upCommand(&c), checkCommand(&c), downCommand(&c), uninstallCommand(&c), statusCommand(&c), logsCommand(&c),
-		caCommand(&c), credentialsCommand(&c), unitCommand(&c), keysCommand(&c), versionCommand(), featuresCommand())
+		caCommand(&c), credentialsCommand(&c), unitCommand(&c), keysCommand(&c), upgradeCommand(&c), versionCommand(), featuresCommand())
 	return root
 }
 

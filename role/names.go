@@ -14,8 +14,16 @@ func (r *rooms) startNames(ctx context.Context) error {
 		return err
 	}
 	r.names = &dns.Server{Domain: r.c.Domain, Upstreams: upstreams}
-	for _, a := range r.addresses() {
-		r.names.Listeners = append(r.names.Listeners, dns.Listener{Address: net.JoinHostPort(a, "53"), Answer: outwards(a)})
+	tcp, err := r.held.listeners(r.c.addresses(), "53")
+	if err != nil {
+		return err
+	}
+	for i, a := range r.c.addresses() {
+		udp, err := net.FilePacketConn(r.held["udp/"+net.JoinHostPort(a, "53")])
+		if err != nil {
+			return err
+		}
+		r.names.Listeners = append(r.names.Listeners, dns.Listener{TCP: tcp[i], UDP: udp, Answer: outwards(a)})
 	}
 	return r.names.Start(ctx)
 }
@@ -33,6 +41,3 @@ func (r *rooms) takeNames(ctx context.Context) error {
 	}
 	return r.host.Install(ctx)
 }
-
-// giveNamesBack happens at every orderly stop: a machine without Ingot resolves as it did before.
-func (r *rooms) giveNamesBack(ctx context.Context) error { return r.host.Restore(ctx) }

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"sync/atomic"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"ingot/kit/file"
-	"ingot/kit/lock"
 	"ingot/kit/run"
 )
 
@@ -25,30 +23,25 @@ type platform struct {
 
 	members run.Group
 	rooms   rooms
-	lock    *lock.Held
 	ready   atomic.Bool
 	started time.Time
 }
 
-func newPlatform(c Config, cancel context.CancelFunc) (*platform, error) {
+func newPlatform(c Config, h held, cancel context.CancelFunc) *platform {
 	p := &platform{Config: c, started: time.Now()}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	var gate *run.Gate
-	if c.TraceFD >= 0 {
-		f := os.NewFile(uintptr(c.TraceFD), "trace")
-		if _, err := f.Stat(); err != nil {
-			return nil, fmt.Errorf("--trace-fd %d is not open: %w", c.TraceFD, err)
-		}
+	if f := h["trace"]; f != nil {
 		gate = run.NewGate(f)
 	}
-	p.rooms = rooms{c: c, gate: gate, metrics: reg}
+	p.rooms = rooms{c: c, held: h, gate: gate, metrics: reg}
 	a := &operator{Config: c, Metrics: reg, Status: p.status, Healthy: p.rooms.healthy, Stop: cancel, Keys: &p.rooms.keys}
 	p.members.Members = append([]run.Member{
-		{Name: "data folder", Start: p.takeFolder, Stop: p.leaveFolder},
+		{Name: "data folder", Start: p.makeFolders},
 		{Name: "admin", Start: a.Start, Stop: a.Close},
 	}, p.rooms.members()...)
-	return p, nil
+	return p
 }
 
 func (p *platform) Start(ctx context.Context) error {
@@ -66,36 +59,20 @@ func (p *platform) Stop(ctx context.Context) error {
 }
 
 func (p *platform) status() status {
-	s := status{Ready: p.ready.Load(), Version: Version, PID: os.Getpid(), API: p.Config.api(), Data: p.Config.Data, Started: p.started}
+	s := status{Ready: p.ready.Load(), Version: Version, PID: os.Getppid(), Worker: os.Getpid(), API: p.Config.api(), Data: p.Config.Data, Started: p.started}
 	if s.Ready {
 		s.Instances = p.rooms.runningInstances(context.Background())
 	}
 	return s
 }
 
-func (p *platform) takeFolder(context.Context) error {
-	if err := makeDataFolder(p.Config); err != nil {
-		return err
-	}
+func (p *platform) makeFolders(context.Context) error {
 	for _, d := range []string{"db", "ca", "keys", "garden"} {
 		if err := os.MkdirAll(p.Config.path(d), 0o700); err != nil {
 			return err
 		}
 	}
-	held, err := lock.Folder(p.Config.Data)
-	if err != nil {
-		var busy *lock.Busy
-		if errors.As(err, &busy) {
-			return fmt.Errorf("%w; `ingot status` tells of it, --data chooses another folder", err)
-		}
-		return err
-	}
-	p.lock = held
 	return nil
-}
-
-func (p *platform) leaveFolder(context.Context) error {
-	return p.lock.Release()
 }
 
 // makeCredentials reads the admin's credentials or makes them. The file is written before the user exists, so a

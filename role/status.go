@@ -23,7 +23,8 @@ import (
 type status struct {
 	Ready     bool      `json:"ready"`
 	Version   string    `json:"version"`
-	PID       int       `json:"pid"`
+	PID       int       `json:"pid"`    // of the parent, which stays the same over restarts and upgrades
+	Worker    int       `json:"worker"` // the process that does everything
 	API       string    `json:"api"`
 	Data      string    `json:"data"`
 	Started   time.Time `json:"started_at"`
@@ -112,10 +113,10 @@ func (a *operator) Start(context.Context) error {
 	return nil
 }
 
-// Close takes the socket away, and its folder with it.
+// Close takes the socket away. Its folder stays: running apps have theirs in it.
 func (a *operator) Close(context.Context) error {
 	a.stop()
-	return a.Config.removeRunFolder()
+	return os.Remove(a.Config.adminSocket())
 }
 
 func (a *operator) public() http.Handler {

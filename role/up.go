@@ -47,13 +47,17 @@ It listens on loopback and towards its containers only, unless --listen says mor
 			if c.Detach {
 				return upDetached(cmd.Context(), *c, cmd.OutOrStdout())
 			}
-			return upHere(cmd.Context(), *c, cmd.OutOrStdout())
+			if c.Worker {
+				return upHere(cmd.Context(), *c, cmd.OutOrStdout())
+			}
+			return upParent(cmd.Context(), *c)
 		},
 	}
 	settings(cmd.Flags(), c)
 	cmd.Flags().BoolVar(&c.Detach, "detach", false, "go on in the background once ready")
+	cmd.Flags().BoolVar(&c.Worker, "worker", false, "be the worker that `ingot up` starts")
 	cmd.Flags().IntVar(&c.TraceFD, "trace-fd", -1, "file descriptor of a step gate, for tests")
-	_ = cmd.Flags().MarkHidden("trace-fd") // fails only for an unknown flag
+	_ = errors.Join(cmd.Flags().MarkHidden("worker"), cmd.Flags().MarkHidden("trace-fd")) // fails only for an unknown flag
 	return cmd
 }
 
@@ -71,17 +75,26 @@ func settings(f *pflag.FlagSet, c *Config) {
 	f.IntVar(&c.Disk, "disk", c.Disk, "MB of disk for apps (default: the free disk less a reserve)")
 }
 
-// upHere runs until ctx ends or somebody asks to stop, then stops in order.
+// upHere is the worker: it runs until ctx ends, somebody asks to stop, or the parent is gone, then stops in order.
 func upHere(ctx context.Context, c Config, out io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if os.Getenv("GOGC") == "" { // memory is dearer than processor time on a laptop; docs/performance.md has the figures
 		debug.SetGCPercent(50)
 	}
-	p, err := newPlatform(c, cancel)
+	held, err := adopt()
 	if err != nil {
 		return err
 	}
+	life := held["life"]
+	if life == nil {
+		return errors.New("--worker is for `ingot up` itself")
+	}
+	go func() {
+		_, _ = life.Read(make([]byte, 1)) // nothing ever comes but the end
+		cancel()
+	}()
+	p := newPlatform(c, held, cancel)
 	go boundLog(ctx, c.path("ingot.log"))
 	begin := time.Now()
 	err = p.Start(ctx)
@@ -89,6 +102,7 @@ func upHere(ctx context.Context, c Config, out io.Writer) error {
 	case err == nil:
 		slog.Info("ready", "api", c.api(), "seconds", time.Since(begin).Seconds())
 		_, _ = fmt.Fprintf(out, "ingot is ready: %s\n", c.api())
+		_, _ = life.Write([]byte{1}) // a parent that is gone ends us anyway
 		<-ctx.Done()
 		slog.Info("stopping")
 	case ctx.Err() != nil: // as asked

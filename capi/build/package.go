@@ -126,6 +126,7 @@ func (f *Family) createPackage(c *rest.Call) (*Package, error) {
 	if err != nil {
 		return nil, err
 	}
+	f.Gate.Step("package created")
 	f.say(a.GUID, "Adding app package for app with guid %s", a.GUID)
 	return p, nil
 }
@@ -229,6 +230,7 @@ func (f *Family) upload(c *rest.Call) error {
 	if err != nil {
 		return err // the package still waits: the client may try again
 	}
+	f.Gate.Step("bits uploaded")
 	err = c.Change(p, func(ctx context.Context, tx bun.Tx) error {
 		if p.State != AwaitingUpload { // another upload was faster
 			return &cf.Error{Kind: cf.KindInvalid, Code: "PackageBitsAlreadyUploaded"}

@@ -287,6 +287,7 @@ func (f *Flow) assign(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
+	f.Gate.Step("droplet set")
 	f.App.Say(a.GUID, `Updated app with guid %s ({"droplet_guid"=>%q})`, a.GUID, a.Droplet)
 	return relationship(c, a)
 }

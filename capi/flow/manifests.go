@@ -78,6 +78,7 @@ func (f *Flow) applyManifest(c *rest.Call) error {
 		return err
 	}
 	for _, a := range made {
+		f.Gate.Step("app created")
 		f.App.Say(a.GUID, "Created app with guid %s", a.GUID)
 		f.App.Say(a.GUID, "Added process: %q", app.Web)
 	}
@@ -184,6 +185,7 @@ func (f *Flow) runManifest(ctx context.Context, j *job.Job) error {
 		if err := f.apply(ctx, p.Apps[i], m); err != nil {
 			return named(m.Name, err)
 		}
+		f.Gate.Step("manifest applied")
 	}
 	return nil
 }

@@ -104,6 +104,7 @@ func (f *Flow) stage(c *rest.Call) error {
 	if err := c.Write(func(ctx context.Context, tx bun.Tx) error { return f.beginBuild(ctx, tx, b) }); err != nil {
 		return err
 	}
+	f.Gate.Step("build created")
 	f.App.Say(b.AppGUID, "Creating build for app with guid %s", b.AppGUID)
 	if err := f.runBuild(context.WithoutCancel(c.Ctx()), b); err != nil { // convergence tries again
 		slog.Error("hand a staging to the scheduler", "build", b.GUID, "err", err)
@@ -221,9 +222,5 @@ func (f *Flow) runBuild(ctx context.Context, b *build.Build) error {
 	if err != nil {
 		return err
 	}
-	if err := f.Scheduler.Run(ctx, recipe.Staging(a, p, b, packs, at)); err != nil {
-		return err
-	}
-	f.Gate.Step("staging running")
-	return nil
+	return f.Scheduler.Run(ctx, recipe.Staging(a, p, b, packs, at))
 }

@@ -28,6 +28,7 @@ import (
 	"ingot/diego/cell/meter"
 	"ingot/diego/cell/room"
 	"ingot/diego/cell/show"
+	"ingot/kit/run"
 )
 
 // Bounds.
@@ -51,6 +52,7 @@ type Cell struct {
 	Board      cf.LRPBoard
 	Blobs      cf.Blobs
 	Logs       cf.Logs
+	Gate       *run.Gate // stops a push at its steps; nil in life
 
 	times    times
 	ctx      context.Context // ends with Stop

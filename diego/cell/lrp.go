@@ -118,6 +118,7 @@ func (l *lrp) begin(ctx context.Context) ending {
 	}
 	err := context.Cause(soon)
 	if heard {
+		l.c.Gate.Step("instance placed")
 		err = l.c.create(soon, func() error { return l.make(ctx, soon) })
 	}
 	switch {
@@ -157,6 +158,7 @@ func (l *lrp) make(ctx, soon context.Context) error {
 	if err := l.c.Containers.Start(ctx, l.handle(), l.streams()); err != nil {
 		return fmt.Errorf("start container: %w", err)
 	}
+	l.c.Gate.Step("container started")
 	return nil
 }
 

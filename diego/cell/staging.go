@@ -49,6 +49,7 @@ func (k *task) stage(limited, ctx context.Context) (*cf.StagingResult, error) {
 	if err != nil {
 		return nil, k.broken(limited, "Downloading failed", err)
 	}
+	k.c.Gate.Step("buildpacks fetched")
 	k.log.Tell(k.platform, "Cell %s creating container for instance %s", k.c.ID, k.handle())
 	err = k.c.create(limited, func() error {
 		return k.start(limited, ctx, cf.ContainerSpec{
@@ -66,6 +67,7 @@ func (k *task) stage(limited, ctx context.Context) (*cf.StagingResult, error) {
 		skip = skip || b.SkipDetect
 	}
 	args = append(args, "-skipDetect="+strconv.FormatBool(skip))
+	k.c.Gate.Step("build container started")
 	x, err := k.c.Containers.Exec(limited, k.handle(), cf.Program{Args: args, Env: k.env, Dir: env.Home, User: "vcap"}, k.streams())
 	if err != nil {
 		return nil, fmt.Errorf("run the build: %w", err)
@@ -151,6 +153,7 @@ func (k *task) upload(ctx context.Context) (*cf.StagingResult, error) {
 			return fmt.Errorf("upload droplet: %w", err)
 		}
 		result.Droplet, result.SHA256, result.Size = blob.Key, blob.SHA256, blob.Size
+		k.c.Gate.Step("droplet uploaded")
 		k.log.Tell(k.cf.SourceType, "Uploaded droplet (%s)", size(blob.Size))
 		return nil
 	})

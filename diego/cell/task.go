@@ -65,6 +65,9 @@ func (k *task) run(ctx context.Context) {
 		return
 	}
 	if wanted {
+		if k.cf.Staging != nil {
+			c.Gate.Step("staging placed")
+		}
 		limited, cancel := k.deadline(ctx)
 		result, err := k.do(limited, ctx)
 		if err != nil && limited.Err() != nil {

@@ -84,5 +84,11 @@ func Holder(folder string) int {
 	return pid
 }
 
+// Inherited is the lock that the process which started this one took and handed down as f; the pid in the file stays.
+func Inherited(f *os.File) *Held { return &Held{f} }
+
+// File is what holds the lock: a process that inherits it holds the folder too, until both are gone.
+func (h *Held) File() *os.File { return h.f }
+
 // Release gives the folder back.
 func (h *Held) Release() error { return h.f.Close() }

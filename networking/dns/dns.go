@@ -9,7 +9,6 @@ package dns
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -31,10 +30,11 @@ const (
 // internal is the domain of service discovery: never asked upstream.
 const internal = "apps.internal."
 
-// Listener is one address to answer on, UDP and TCP.
+// Listener is one address to answer on. The server closes both when it stops.
 type Listener struct {
-	Address string     // host:port; port 0 takes a free one
-	Answer  netip.Addr // the address of our names for who asks here
+	TCP    net.Listener
+	UDP    net.PacketConn
+	Answer netip.Addr // the address of our names for who asks here
 }
 
 // Server is the DNS server. Set the fields, then Start.
@@ -51,25 +51,16 @@ type Server struct {
 	ask     forwarder
 }
 
-// Start listens on all addresses, or on none.
-func (s *Server) Start(ctx context.Context) error {
+// Start answers on all listeners.
+func (s *Server) Start(context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var lc net.ListenConfig
 	for _, l := range s.Listeners {
-		tcp, err := lc.Listen(ctx, "tcp", l.Address)
-		if err != nil {
-			return s.failed(l, err)
-		}
-		udp, err := lc.ListenPacket(ctx, "udp", tcp.Addr().String())
-		if err != nil {
-			return errors.Join(s.failed(l, err), tcp.Close())
-		}
-		s.addrs = append(s.addrs, tcp.Addr().String())
+		s.addrs = append(s.addrs, l.TCP.Addr().String())
 		h := s.handler(l.Answer)
 		s.servers = append(s.servers,
-			&wire.Server{Listener: netutil.LimitListener(tcp, maxConns), Handler: h, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second},
-			&wire.Server{PacketConn: udp, Handler: h})
+			&wire.Server{Listener: netutil.LimitListener(l.TCP, maxConns), Handler: h, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second},
+			&wire.Server{PacketConn: l.UDP, Handler: h})
 	}
 	s.ask = forwarder{timeout: s.Timeout, slots: make(chan struct{}, maxForwards)}
 	if s.ask.timeout == 0 {
@@ -124,20 +115,6 @@ func local(ip netip.Addr) bool {
 	})
 }
 
-// failed gives back what Start had taken so far.
-func (s *Server) failed(l Listener, err error) error {
-	for _, srv := range s.servers {
-		if srv.Listener != nil {
-			err = errors.Join(err, srv.Listener.Close())
-		}
-		if srv.PacketConn != nil {
-			err = errors.Join(err, srv.PacketConn.Close())
-		}
-	}
-	s.servers, s.addrs = nil, nil
-	return fmt.Errorf("dns: listen on %s: %w", l.Address, err)
-}
-
 // Stop ends the server; running questions are answered until ctx ends.
 func (s *Server) Stop(ctx context.Context) error {
 	s.mu.Lock()
@@ -149,13 +126,6 @@ func (s *Server) Stop(ctx context.Context) error {
 	s.running.Wait()
 	s.servers, s.addrs = nil, nil
 	return errors.Join(errs...)
-}
-
-// Addresses is where the server listens, in the order of Listeners.
-func (s *Server) Addresses() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.addrs)
 }
 
 func (s *Server) handler(answer netip.Addr) wire.HandlerFunc {

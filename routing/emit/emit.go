@@ -10,7 +10,6 @@ package emit
 import (
 	"context"
 	"log/slog"
-	"maps"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"ingot/cf"
+	"ingot/kit/run"
 )
 
 // Emitter works from Start to Stop.
@@ -26,9 +26,11 @@ type Emitter struct {
 	Feed     cf.LRPFeed
 	NATS     *nats.Conn
 	Interval time.Duration // between heartbeats, 20 s
+	Gate     *run.Gate     // stops a push at its last step; nil in life
 
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+	settled chan struct{}
 
 	// The rest belongs to the goroutine of run.
 	lrps     map[cf.ProcessID]cf.DesiredLRP
@@ -42,6 +44,7 @@ type Emitter struct {
 	renew    chan struct{} // a router started, or the connection is new: send everything
 	marks    *marker
 	resync   map[cf.InstanceID]bool // seen since the feed began anew; nil = in step
+	first    map[cf.InstanceID]bool // of the first listing, not answered yet; nil before it, and once all were
 	interval time.Duration
 }
 
@@ -59,9 +62,10 @@ func (e *Emitter) Start(context.Context) error {
 	}
 	e.lrps, e.actual = map[cf.ProcessID]cf.DesiredLRP{}, map[cf.InstanceID]cf.ActualLRP{}
 	e.sent, e.leaving = map[cf.InstanceID]*registration{}, map[cf.InstanceID]*registration{}
+	e.settled = make(chan struct{})
 	e.ended, e.doomed = map[cf.InstanceID]time.Time{}, map[cf.ProcessID]bool{}
 	e.inbox, e.answers, e.renew = e.NATS.NewInbox(), make(chan *nats.Msg, 4096), make(chan struct{}, 1)
-	e.marks = &marker{feed: e.Feed, want: map[cf.InstanceID]bool{}, wake: make(chan struct{}, 1)}
+	e.marks = &marker{feed: e.Feed, gate: e.Gate, want: map[cf.InstanceID]bool{}, wake: make(chan struct{}, 1)}
 	answers, err := e.NATS.ChanSubscribe(e.inbox+".*", e.answers)
 	if err != nil {
 		return err
@@ -88,6 +92,18 @@ func (e *Emitter) Stop(context.Context) error {
 	e.cancel()
 	e.wg.Wait()
 	return nil
+}
+
+// Settled is closed once a router has applied all that runs at the start: before that, a router knows too little to say
+// of a host that nobody serves it.
+func (e *Emitter) Settled() <-chan struct{} { return e.settled }
+
+// told: the routers have heard of an instance, or need not any more.
+func (e *Emitter) told(id cf.InstanceID) {
+	if delete(e.first, id); e.first != nil && len(e.first) == 0 {
+		e.first = nil
+		close(e.settled)
+	}
 }
 
 func (e *Emitter) wakeRenew() {
@@ -236,6 +252,18 @@ func (e *Emitter) synced() {
 		}
 	}
 	e.resync = nil
+	select {
+	case <-e.settled:
+		return
+	default:
+	}
+	e.first = map[cf.InstanceID]bool{"": true} // until all others are in
+	for id, r := range e.sent {
+		if r.waiting > 0 {
+			e.first[id] = true
+		}
+	}
+	e.told("")
 }
 
 // settle brings what the routers know of an instance in line with what it is now.
@@ -246,6 +274,7 @@ func (e *Emitter) settle(id cf.InstanceID) {
 	if !ok || a.State != cf.LRPRunning || !a.Ready || len(e.lrps[a.LRP].Routes) == 0 {
 		if old != nil {
 			delete(e.sent, id)
+			e.told(id)
 			old.goodbye(ok && len(e.lrps[a.LRP].Routes) == 0)
 			e.leaving[id] = old
 			e.publish(old, now, true)
@@ -340,58 +369,12 @@ func (e *Emitter) answered(m *nats.Msg) {
 		}
 		if r.leaving {
 			delete(e.leaving, id)
+		} else {
+			e.told(id)
 		}
 		if !r.quiet && r.marked == r.leaving {
 			r.marked = !r.leaving
 			e.marks.mark(id, r.marked)
-		}
-	}
-}
-
-// marker tells the scheduler what is routable, without holding up the emitter; the newest word on an instance wins.
-type marker struct {
-	feed cf.LRPFeed
-	mu   sync.Mutex
-	want map[cf.InstanceID]bool
-	wake chan struct{}
-}
-
-func (k *marker) mark(id cf.InstanceID, routable bool) {
-	k.mu.Lock()
-	k.want[id] = routable
-	k.mu.Unlock()
-	select {
-	case k.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (k *marker) run(ctx context.Context) {
-	again := time.NewTicker(time.Second)
-	defer again.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-k.wake:
-		case <-again.C:
-		}
-		k.mu.Lock()
-		todo := maps.Clone(k.want)
-		k.mu.Unlock()
-		for id, routable := range todo {
-			err := k.feed.MarkRoutable(ctx, id, routable)
-			if err != nil && !cf.IsKind(err, cf.KindNotFound) && !cf.IsKind(err, cf.KindConflict) {
-				if ctx.Err() == nil {
-					slog.Warn("emit: mark routable", "instance", id, "error", err)
-				}
-				break // tried again in a second
-			}
-			k.mu.Lock()
-			if now, ok := k.want[id]; ok && now == routable {
-				delete(k.want, id)
-			}
-			k.mu.Unlock()
 		}
 	}
 }

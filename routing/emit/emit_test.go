@@ -212,6 +212,35 @@ func TestLifeOfAnInstance(t *testing.T) {
 	w.nothing()
 }
 
+// TestSettled: the routers know what runs once they answered for each instance of the first listing, or it went.
+func TestSettled(t *testing.T) {
+	w := start(t, nil)
+	w.mu.Lock()
+	w.mute = func(message) bool { return true }
+	w.mu.Unlock()
+	d, a, b := lrp("a.test"), running("i1", 1), running("i2", 1)
+	w.feed.send(cf.LRPEvent{Desired: d, Actual: &a}, cf.LRPEvent{Desired: d, Actual: &b}, cf.LRPEvent{})
+	w.next("router.register")
+	w.next("router.register")
+	gone := b
+	gone.Version++
+	w.feed.send(cf.LRPEvent{Desired: d, Actual: &gone, Gone: true})
+	w.next("router.unregister")
+	select {
+	case <-w.Settled():
+		t.Fatal("settled although no router answered")
+	default:
+	}
+	w.mu.Lock()
+	w.mute = nil
+	w.mu.Unlock()
+	select {
+	case <-w.Settled():
+	case <-time.After(5 * time.Second):
+		t.Fatal("not settled")
+	}
+}
+
 func TestUnreadyInstanceLeaves(t *testing.T) {
 	w := start(t, nil)
 	a := running("i", 1)

@@ -9,6 +9,7 @@ package router
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -38,6 +39,7 @@ type Router struct {
 	System  map[string]http.Handler // host name -> handler served in this process, before any route
 	HTTPS   []net.Listener          // TLS is done here, with TLS
 	HTTP    []net.Listener
+	Open    <-chan struct{}       // nil, or closed once connections may be taken; until then they wait in the sockets
 	TLS     *tls.Config           // needs GetCertificate or Certificates
 	Metrics prometheus.Registerer // nil: not published
 	Limits  Limits
@@ -67,27 +69,20 @@ type Limits struct {
 }
 
 func (l *Limits) settle() {
-	setZero(&l.Connections, 16384)
-	setZero(&l.PerInstance, 500)
-	setZero(&l.Header, 20*time.Second)
-	setZero(&l.Idle, 90*time.Second)
-	setZero(&l.Stall, 60*time.Second)
-	setZero(&l.Response, 900*time.Second)
-	setZero(&l.Dial, 5*time.Second)
-}
-
-func setZero[T comparable](p *T, v T) {
-	var zero T
-	if *p == zero {
-		*p = v
-	}
+	l.Connections = cmp.Or(l.Connections, 16384)
+	l.PerInstance = cmp.Or(l.PerInstance, 500)
+	l.Header = cmp.Or(l.Header, 20*time.Second)
+	l.Idle = cmp.Or(l.Idle, 90*time.Second)
+	l.Stall = cmp.Or(l.Stall, 60*time.Second)
+	l.Response = cmp.Or(l.Response, 900*time.Second)
+	l.Dial = cmp.Or(l.Dial, 5*time.Second)
 }
 
 // Start serves the listeners and follows registrations, until Stop.
 func (rt *Router) Start(context.Context) error {
 	rt.Limits.settle()
-	setZero(&rt.Index, "0")
-	setZero(&rt.ID, rt.Index+"-"+cf.NewGUID())
+	rt.Index = cmp.Or(rt.Index, "0")
+	rt.ID = cmp.Or(rt.ID, rt.Index+"-"+cf.NewGUID())
 	if rt.Table == nil {
 		rt.Table = &table.Table{}
 	}
@@ -113,10 +108,10 @@ func (rt *Router) Start(context.Context) error {
 	}
 	rt.wg.Go(func() { rt.conns.Sweep(ctx) })
 	for _, l := range rt.HTTPS {
-		rt.wg.Go(func() { rt.accept(l, true) })
+		rt.wg.Go(func() { rt.accept(ctx, l, true) })
 	}
 	for _, l := range rt.HTTP {
-		rt.wg.Go(func() { rt.accept(l, false) })
+		rt.wg.Go(func() { rt.accept(ctx, l, false) })
 	}
 	return nil
 }
@@ -151,22 +146,19 @@ func (rt *Router) dial(e *table.Endpoint) (*backend.Conn, error) {
 // Stop takes no new connections, lets running requests end, and cuts what is left when ctx ends.
 func (rt *Router) Stop(ctx context.Context) error {
 	rt.closing.Store(true)
-	var errs []error
 	for _, l := range slices.Concat(rt.HTTPS, rt.HTTP) {
-		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-			errs = append(errs, err)
-		}
+		_ = l.Close() // nothing is lost with it
 	}
+	var err error
 	if rt.feed != nil {
-		errs = append(errs, rt.feed.Stop())
-		rt.feed = nil
+		err, rt.feed = rt.feed.Stop(), nil
 	}
 	rt.drain(ctx)
 	rt.cancel()
 	rt.system.close()
 	rt.conns.Close()
 	rt.wg.Wait()
-	return errors.Join(errs...)
+	return err
 }
 
 // drain closes idle connections now, the others after their request or at the end of ctx.
@@ -193,7 +185,13 @@ func (rt *Router) drain(ctx context.Context) {
 	}
 }
 
-func (rt *Router) accept(l net.Listener, https bool) {
+func (rt *Router) accept(ctx context.Context, l net.Listener, https bool) {
+	if rt.Open != nil {
+		select {
+		case <-rt.Open:
+		case <-ctx.Done(): // the listener is closed too
+		}
+	}
 	for {
 		nc, err := l.Accept()
 		if err != nil {

@@ -21,11 +21,26 @@ import (
 // steps of a push that wait at the gate, in their order (docs/push.md), and what each leaves in the API for good: the
 // path of a list that is not empty, for the guid of the app.
 var steps = []struct{ name, kept string }{
+	{"app created", "/v3/apps?guids="},
+	{"manifest applied", "/v3/processes?types=web&app_guids="},
+	{"package created", "/v3/packages?states=AWAITING_UPLOAD&app_guids="},
+	{"bits uploaded", "/v3/packages?states=AWAITING_UPLOAD&app_guids="},
 	{"package stored", "/v3/packages?states=READY&app_guids="},
-	{"staging running", "/v3/builds?states=STAGED,FAILED&app_guids="},
+	{"build created", "/v3/builds?states=STAGED,FAILED&app_guids="},
+	{"staging placed", "/v3/builds?states=STAGED,FAILED&app_guids="},
+	{"buildpacks fetched", "/v3/builds?states=STAGED,FAILED&app_guids="},
+	{"build container started", "/v3/builds?states=STAGED,FAILED&app_guids="},
+	{"droplet uploaded", "/v3/builds?states=STAGED,FAILED&app_guids="},
 	{"droplet stored", "/v3/droplets?states=STAGED&app_guids="},
+	{"droplet set", "/v3/droplets?states=STAGED&app_guids="},
 	{"LRP desired", "/v3/processes?types=web&app_guids="},
+	{"instance placed", "/v3/processes?types=web&app_guids="},
+	{"container started", "/v3/processes?types=web&app_guids="},
+	{"route live", "/v3/processes?types=web&app_guids="},
 }
+
+// runs is the first of the steps after which the app comes up without another push.
+const runs = 12
 
 // TestDurability kills Ingot with SIGKILL at each step of a push and under running apps, and starts it again.
 func TestDurability(t *testing.T) {
@@ -50,17 +65,17 @@ func TestDurability(t *testing.T) {
 		}
 	})
 	for i, step := range steps {
-		t.Run(step.name, func(t *testing.T) { killAt(t, w, step.name, step.kept, fmt.Sprintf("app%d", i), app) })
+		t.Run(step.name, func(t *testing.T) { killAt(t, w, i, step.kept, fmt.Sprintf("app%d", i), app) })
 	}
 	t.Run("running apps", func(t *testing.T) { appsSurvive(t, w, "stay") })
 }
 
 // killAt pushes, ends Ingot when it waits at a step, starts it again, and pushes again.
-func killAt(t *testing.T, w *world.World, step, kept, name, app string) {
+func killAt(t *testing.T, w *world.World, step int, kept, name, app string) {
 	gate := startGated(t, w)
 	pushed := make(chan error, 1)
 	go func() { pushed <- push(t.Context(), w, name, app).Run() }()
-	gate.passUntil(t, step)
+	gate.passUntil(t, steps[step].name)
 	w.Kill(t)
 	gate.close()
 	if err := <-pushed; err == nil {
@@ -73,7 +88,7 @@ func killAt(t *testing.T, w *world.World, step, kept, name, app string) {
 		t.Errorf("%s has %d: %v", kept, n, err)
 	}
 	url := "https://" + name + ".apps.ingot.test/"
-	if step == "LRP desired" {
+	if step >= runs {
 		w.Await(t, 30*time.Second, "the app without another push", func() error { return w.Command(t.Context(), "curl", "-skf", url).Run() })
 	}
 	if out, err := push(t.Context(), w, name, app).CombinedOutput(); err != nil {
@@ -204,18 +219,20 @@ func startGated(t *testing.T, w *world.World) *gate {
 	return &gate{conn, bufio.NewReader(conn)}
 }
 
-// passUntil lets every step go on until step is reached, which then waits.
+// passUntil lets every step go on until step of the push is reached, which then waits. Steps before the push's first are
+// of apps that run since before.
 func (g *gate) passUntil(t *testing.T, step string) {
 	t.Helper()
 	if err := g.conn.SetReadDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	for {
+	for began := false; ; {
 		line, err := g.lines.ReadString('\n')
 		if err != nil {
 			t.Fatalf("waiting for step %q: %v", step, err)
 		}
-		if strings.TrimSpace(line) == step {
+		name := strings.TrimSpace(line)
+		if began = began || name == steps[0].name; began && name == step {
 			return
 		}
 		if _, err := g.conn.Write([]byte{1}); err != nil {
@@ -224,7 +241,7 @@ func (g *gate) passUntil(t *testing.T, step string) {
 	}
 }
 
-// passAll lets every step go on, and gives their names once Ingot has ended.
+// passAll lets every step go on, and gives their names, each once, when Ingot has ended.
 func (g *gate) passAll() <-chan []string {
 	names := make(chan []string, 1)
 	go func() {
@@ -235,7 +252,9 @@ func (g *gate) passAll() <-chan []string {
 				names <- seen
 				return
 			}
-			seen = append(seen, strings.TrimSpace(line))
+			if name := strings.TrimSpace(line); !slices.Contains(seen, name) { // two instances
+				seen = append(seen, name)
+			}
 			_, _ = g.conn.Write([]byte{1}) // the next read tells when nobody listens any more
 		}
 	}()

@@ -29,6 +29,8 @@ type World struct {
 	Root string // the repository
 	// Proxy is an HTTP proxy that containers of this world reach: the way to the package registries.
 	Proxy string
+	// Binary is the ingot to run; empty: the one in Root.
+	Binary string
 
 	holder *exec.Cmd
 	stdin  io.Closer
@@ -126,7 +128,12 @@ func (w *World) Command(ctx context.Context, name string, args ...string) *exec.
 }
 
 // Ingot is the binary under test.
-func (w *World) Ingot() string { return filepath.Join(w.Root, "bin", "ingot") }
+func (w *World) Ingot() string {
+	if w.Binary != "" {
+		return w.Binary
+	}
+	return filepath.Join(w.Root, "bin", "ingot")
+}
 
 // Up starts Ingot and waits until it is ready.
 func (w *World) Up(t testing.TB, args ...string) {
@@ -180,14 +187,24 @@ func (w *World) PID() (int, error) {
 	return pid, err
 }
 
-// Kill ends Ingot with SIGKILL and waits until it is gone; what it started lives on.
+// Worker is the process id of the part of Ingot that does everything, below PID.
+func (w *World) Worker(t testing.TB) int {
+	t.Helper()
+	var s struct{ Worker int }
+	if err := json.Unmarshal([]byte(w.Run(t, w.Ingot(), "--data", w.Data, "status", "--json")), &s); err != nil {
+		t.Fatal(err)
+	}
+	return s.Worker
+}
+
+// Kill ends Ingot, parent and worker, with SIGKILL and waits until it is gone; what it started lives on.
 func (w *World) Kill(t testing.TB) {
 	t.Helper()
 	pid, err := w.PID()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := w.Command(t.Context(), "kill", "-9", fmt.Sprint(pid)).CombinedOutput(); err != nil {
+	if out, err := w.Command(t.Context(), "sh", "-c", fmt.Sprintf("kill -9 %[1]d $(cat /proc/%[1]d/task/*/children)", pid)).CombinedOutput(); err != nil {
 		t.Fatalf("kill: %v %s", err, out)
 	}
 	if err := <-w.ended; err == nil {

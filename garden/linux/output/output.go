@@ -29,16 +29,22 @@ func New() *Output {
 	return &Output{out: late{ready: make(chan struct{})}, err: late{ready: make(chan struct{})}}
 }
 
-// Create makes the pipes in a folder.
+// Create makes the pipes in a folder. Whoever removes the container removes the folder; Close does not, since the next
+// Ingot attaches to the same pipes.
 func (o *Output) Create(folder string) cio.Creator {
-	create := cio.NewCreator(o.streams(), cio.WithFIFODir(folder))
-	return func(id string) (cio.IO, error) { return o.opened(create(id)) }
+	return func(id string) (cio.IO, error) {
+		f, err := cio.NewFIFOSetInDir(folder, id, false)
+		if err != nil {
+			return nil, err
+		}
+		return o.Attach()(f)
+	}
 }
 
 // Attach opens the pipes that are there.
 func (o *Output) Attach() cio.Attach {
 	attach := cio.NewAttach(o.streams())
-	return func(f *cio.FIFOSet) (cio.IO, error) { return o.opened(attach(f)) }
+	return func(f *cio.FIFOSet) (cio.IO, error) { return o.opened(attach(cio.NewFIFOSet(f.Config, nil))) }
 }
 
 func (o *Output) streams() cio.Opt { return cio.WithStreams(nil, &o.out, &o.err) }
@@ -111,7 +117,7 @@ func (o *Output) Close() {
 	if o.pipes != nil && !o.closed {
 		o.closed = true
 		o.pipes.Cancel()
-		_ = o.pipes.Close() // the pipes' folder may be gone
+		_ = o.pipes.Close() // nothing can be done
 	}
 }
 
