@@ -29,7 +29,7 @@ func features() []feature {
 		{"login", "beta", "password, refresh and client grants, token keys, SCIM users; web pages, SSO and other identity providers are absent"},
 		{"metrics", "beta", "/metrics for Prometheus on loopback; PromQL in log-cache is absent"},
 		{"HTTP/2, weighted routes, route services", "absent", ""},
-		{"encryption of secrets in the database", "absent", "files with keys and databases are 0600 in a 0700 folder"},
+		{"encryption of secrets in the database", "beta", "variables, buildpack URLs, job payloads, LRPs and tasks; keys rotate online; the key file beside the data protects copies of the database, not a stolen disk"},
 		{"rate limits", "absent", ""},
 		{"rolling deployments, tasks, revisions, sidecars", "absent", ""},
 		{"services and service brokers", "absent", ""},
@@ -41,7 +41,7 @@ func features() []feature {
 		{"application security groups", "absent", "CF's two default groups are applied"},
 		{"container-to-container networking", "absent", ""},
 		{"several machines", "absent", ""},
-		{"PostgreSQL and MySQL as stores", "absent", "SQLite only"},
+		{"PostgreSQL and MySQL as stores", "beta", "PostgreSQL 15 and MariaDB 10.11; one Ingot on a database; from SQLite nothing is moved over"},
 		{"syslog drains, firehose", "absent", ""},
 	}
 }
