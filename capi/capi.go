@@ -23,6 +23,7 @@ import (
 	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/job"
+	"ingot/rest/limit"
 	"ingot/rest/retain"
 )
 
@@ -38,8 +39,9 @@ type API struct {
 	Scheduler cf.Scheduler
 	Blobs     cf.Blobs
 	Logs      cf.Logs
-	Gate      *run.Gate     // stops a push at its steps; nil in life
-	Linger    time.Duration // see build.Family
+	Gate      *run.Gate       // stops a push at its steps; nil in life
+	Linger    time.Duration   // see build.Family
+	Limits    *limit.Requests // of requests an hour; nil = the platform's
 
 	Org   *org.Family   // made by Start
 	Admin *admin.Family // made by Start
@@ -64,7 +66,7 @@ func (a *API) Start(ctx context.Context) error {
 		return err
 	}
 	a.jobs = &job.Pool{DB: a.DB, Holder: a.Holder, Kinds: slices.Concat(a.flow.Jobs(), builds.Jobs(), routes.Jobs())}
-	a.server = &rest.Server{DB: a.DB, Tokens: a.Tokens, Jobs: a.jobs, URL: a.URL, Includes: Includes(),
+	a.server = &rest.Server{DB: a.DB, Tokens: a.Tokens, Jobs: a.jobs, URL: a.URL, Includes: Includes(), Limits: a.Limits,
 		Nouns:  slices.Concat(a.Org.Nouns(), a.Admin.Nouns(), apps.Nouns(), builds.Nouns(), routes.Nouns()),
 		Routes: slices.Concat(a.Org.Routes(), a.Admin.Routes(), apps.Routes(), builds.Routes(), routes.Routes(), a.flow.Routes())}
 	if err := a.server.Start(ctx); err != nil {
@@ -137,6 +139,9 @@ var errNotStarted = cf.Errorf(cf.KindUnavailable, "", "the API has not started y
 
 // Handler serves the API; Start comes first.
 func (a *API) Handler() http.Handler { return a.server.Handler() }
+
+// Endpoints are all that is served; Start comes first.
+func (a *API) Endpoints() []rest.Endpoint { return a.server.Endpoints() }
 
 // Includes is what ?include= and ?fields[]= can bring along, for all nouns.
 func Includes() []rest.Include {

@@ -17,6 +17,7 @@ import (
 
 	"ingot/capi"
 	"ingot/cf"
+	"ingot/rest/doc"
 	"ingot/rest/resttest"
 )
 
@@ -269,6 +270,7 @@ type world struct {
 	sched *scheduler
 	blobs *blobs
 	logs  *logs
+	rec   *doc.Recorder // hears every request
 }
 
 // send is a request with a body of a type of its own.
@@ -279,7 +281,7 @@ func (w *world) send(user, line, kind string, body io.Reader) resttest.Answer {
 	r.Header.Set("Authorization", "bearer "+user)
 	r.Header.Set("Content-Type", kind)
 	rec := httptest.NewRecorder()
-	w.api.Handler().ServeHTTP(rec, r)
+	w.rec.Wrap(w.api.Handler()).ServeHTTP(rec, r)
 	out := resttest.Answer{Status: rec.Code, Header: rec.Header(), Text: rec.Body.String()}
 	if strings.HasPrefix(out.Text, "{") {
 		if err := json.Unmarshal(rec.Body.Bytes(), &out.JSON); err != nil {

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"net/url"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,7 +21,9 @@ var (
 		`{"data":{"guid":"acme"}}`, `{"data":{"guid":"acme","x":1}}`, `{"data":[{"guid":"acme"}]}`, `{"data":{"username":1,"origin":[]}}`, `{"labels":{"a":{}}}`,
 		`{"labels":[],"annotations":"x"}`, `{"annotations":{"a":[1,2]}}`, `{"organization":{"data":{"guid":"acme"}},"user":{"data":{"guid":"acme"}}}`,
 		`{"space":{"data":{"guid":"acme-space"}},"user":{"data":{"username":"\u0000"}}}`, `"` + strings.Repeat("y", 400) + `"`, `{"foo":1,"VCAP_X":"y","ok":"z"}`}
-	keys     = []string{"name", "suspended", "metadata", "relationships", "type", "guid", "username", "origin", "data", "enabled", "custom_error_message", "var", "state", "x", "", "\\u0000"}
+	keys = []string{"name", "suspended", "metadata", "relationships", "type", "guid", "username", "origin", "data", "enabled", "custom_error_message", "var", "state", "x", "", "\\u0000",
+		"environment_variables", "lifecycle", "host", "path", "port", "options", "destinations", "protocol", "weight", "instances", "memory_in_mb", "disk_in_mb", "log_rate_limit_in_bytes_per_second",
+		"health_check", "readiness_health_check", "command", "user", "package", "resources", "app", "internal", "router_group", "description", "position", "suspended"}
 	params   = []string{"page", "per_page", "order_by", "created_ats", "updated_ats", "guids", "names", "organization_guids", "space_guids", "user_guids", "types", "include", "label_selector", "target_guids", "usernames", "partial_usernames", "origins", "stacks", "lifecycle", "default", "fields[space]", "zzz"}
 	suffixes = []string{"", "", "", "[gt]", "[lt]", "[not]", "[]", "[x]", "["}
 )
@@ -29,22 +32,33 @@ func any1[T any](r *rand.Rand, of []T) T { return of[r.IntN(len(of))] }
 
 // TestMalformed: whatever is sent, the answer is CF's and never a 5xx. INGOT_MALFORMED sets how many requests.
 func TestMalformed(t *testing.T) {
-	a := start(t)
+	w := newWorld(t)
+	w.api.Limits.User = -1
+	a := w.API
 	a.World("acme")
+	fresh(a, "acme", "acme")
 	a.Role("boss", access.OrgManager, "acme")
+	a.Role("boss", access.SpaceDeveloper, "acme")
 	n := 3000
 	if s := os.Getenv("INGOT_MALFORMED"); s != "" {
 		n, _ = strconv.Atoi(s)
 	}
 	r := rand.New(rand.NewPCG(1, 2))
 	var lines []string
-	for _, c := range calls {
-		if !strings.HasPrefix(c.line, "DELETE") {
-			lines = append(lines, c.line)
+	names := params
+	for _, e := range w.api.Endpoints() {
+		if e.Method != "DELETE" {
+			lines = append(lines, e.Method+" "+e.Path)
+		}
+		for _, p := range e.Query {
+			names = append(names, p.Name)
 		}
 	}
+	argument := regexp.MustCompile(`\{[\w.]+\}`)
 	for range n {
-		line := strings.NewReplacer("{org}", "acme", "{space}", "acme-space", "{x}", url.PathEscape(any1(r, scraps))).Replace(any1(r, lines))
+		line := argument.ReplaceAllStringFunc(any1(r, lines), func(string) string {
+			return any1(r, []string{"acme", "acme", "acme-space", url.PathEscape(any1(r, scraps))})
+		})
 		if strings.Contains(line, "/../") {
 			continue
 		}
@@ -56,7 +70,7 @@ func TestMalformed(t *testing.T) {
 				if r.IntN(4) > 0 {
 					v = url.QueryEscape(v)
 				}
-				line += any1(r, params) + any1(r, suffixes) + "=" + v + "&"
+				line += any1(r, names) + any1(r, suffixes) + "=" + v + "&"
 			}
 			line = strings.NewReplacer(" ", "+", "\x00", "%00", "\xff\xfe", "%ff%fe", "#", "%23", "\\", "%5c", "\"", "%22").Replace(line[4:])
 			line = "GET " + line

@@ -244,7 +244,7 @@ func TestDeleteOrg(t *testing.T) {
 	if len(w.sched.lrps(app)) != 0 {
 		t.Error("the app still runs")
 	}
-	if names := w.Must(200, "admin", "GET /v3/domains", nil).Names("name"); len(names) != 1 {
+	if names := w.Must(200, "admin", "GET /v3/domains", nil).Names("name"); len(names) != 2 { // the platform's
 		t.Errorf("domains: %v", names)
 	}
 }

@@ -109,6 +109,9 @@ var pushSteps = []step{
 	{line: "PATCH /v3/domains/{domain}", body: `{"metadata":{"labels":{"a":"b"}}}`, besides: aShared},
 	{line: "POST /v3/domains", body: `{"name":"private.example.com","relationships":{"organization":{"data":{"guid":"own"}}}}`, keep: "private"},
 	{line: "GET /v3/domains/{domain}/route_reservations"},
+	{line: "POST /v3/domains/{private}/relationships/shared_organizations", body: `{"data":[{"guid":"second"}]}`},
+	{line: "GET /v3/domains/{private}"},
+	{line: "DELETE /v3/domains/{private}/relationships/shared_organizations/second"},
 	{line: "GET /v3/organizations/own/domains", besides: domains},
 	{line: "GET /v3/organizations/own/domains/default", besides: aShared},
 	{line: "POST /v3/apps", body: `{"name":"dora","relationships":{"space":{"data":{"guid":"own-space"}}},"environment_variables":{"A":"b"},
@@ -177,6 +180,11 @@ var pushSteps = []step{
 	{line: "GET /v3/apps/{app}/routes", besides: port},
 	{line: "GET /v3/routes/{route}/destinations"},
 	{line: "PATCH /v3/routes/{route}/destinations", body: `{"destinations":[{"app":{"guid":"{app}"},"weight":100,"port":9000,"protocol":"http2"}]}`},
+	{line: "POST /v3/routes/{route}/relationships/shared_spaces", body: `{"data":[{"guid":"second-space"}]}`},
+	{line: "GET /v3/routes/{route}/relationships/shared_spaces"},
+	{line: "PATCH /v3/routes/{route}/relationships/space", body: `{"data":{"guid":"second-space"}}`},
+	{line: "PATCH /v3/routes/{route}/relationships/space", body: `{"data":{"guid":"own-space"}}`},
+	{line: "DELETE /v3/routes/{route}/relationships/shared_spaces/second-space"},
 	{line: "PATCH /v3/routes/{route}/destinations", body: `{"destinations":[]}`},
 	{line: "DELETE /v3/spaces/own-space/routes?unmapped=true"},
 	{line: "POST /v3/apps/{app}/actions/stop"},
@@ -194,8 +202,10 @@ var pushSteps = []step{
 // TestPushOracle runs a success case of every endpoint of a push against the documented status and shape.
 func TestPushOracle(t *testing.T) {
 	w := pushWorld(t)
+	w.World("second")
+	w.SetFlag("route_sharing", true)
 	walk(t, w, pushSteps)
-	for _, table := range []string{"app_apps", "app_processes", "build_packages", "build_builds", "build_droplets", "route_destinations"} {
+	for _, table := range []string{"app_apps", "app_processes", "build_packages", "build_builds", "build_droplets", "route_destinations", "route_shared_domains", "route_shared_routes"} {
 		if n, err := w.DB.Read().NewSelect().TableExpr(table).Count(t.Context()); err != nil || n != 0 {
 			t.Errorf("%d rows left in %s (%v)", n, table, err)
 		}

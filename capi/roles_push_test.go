@@ -1,6 +1,10 @@
 package capi_test
 
 import (
+	"context"
+
+	"github.com/uptrace/bun"
+
 	"ingot/capi/app"
 	"ingot/capi/build"
 	"ingot/capi/route"
@@ -25,6 +29,18 @@ func fresh(a *resttest.API, world, guid string) {
 	r := &route.Route{Labelled: base(), Host: guid, HostKey: guid, DomainGUID: guid, DomainName: d.Name, SpaceGUID: space}
 	to := &route.Destination{Row: base().Row, RouteGUID: guid, AppGUID: guid, Process: "web", Port: 8080, Protocol: "http1"}
 	a.Insert(ap, web, pack, b, current, &other, d, r, to)
+}
+
+// sharedDomain is a domain that its own organization has a share of besides.
+func sharedDomain(a *resttest.API, world, guid string) {
+	a.Insert(&route.Domain{Labelled: row.Labelled{Row: base(guid)}, Name: guid + ".example.com", OrgGUID: world})
+	err := a.DB.Write(a.T.Context(), func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewRaw("INSERT INTO route_shared_domains (domain_guid, org_guid) VALUES (?, ?)", guid, world).Exec(ctx)
+		return err
+	})
+	if err != nil {
+		a.T.Fatal(err)
+	}
 }
 
 const newApp = `{"name":"n{x}","relationships":{"space":{"data":{"guid":"{space}"}}}}`
@@ -106,5 +122,9 @@ var pushCalls = []call{
 	{line: "PATCH /v3/routes/{x}/destinations/{x}", body: `{"protocol":"http2"}`, make: fresh},
 	{line: "DELETE /v3/routes/{x}/destinations/{x}", make: fresh},
 	{line: "DELETE /v3/spaces/{space}/routes?unmapped=true"},
+	{line: "POST /v3/domains/{x}/relationships/shared_organizations", body: `{"data":[]}`, make: fresh},
+	{line: "DELETE /v3/domains/{x}/relationships/shared_organizations/{org}", make: sharedDomain},
+	{line: "GET /v3/routes/{x}/relationships/shared_spaces", make: fresh},
+	{line: "PATCH /v3/routes/{x}/relationships/space", body: `{"data":{"guid":"{space}"}}`, make: fresh}, // to where it is
 	{line: "GET /v3/deployments"},
 }

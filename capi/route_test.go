@@ -27,7 +27,7 @@ func TestRouteNames(t *testing.T) {
 	w.Role("dev", access.OrgUser, "own")
 	apps := w.domain("apps.ingot.test")
 	system := w.Must(201, "admin", "POST /v3/domains", `{"name":"ingot.test"}`).GUID()
-	internal := w.Must(201, "admin", "POST /v3/domains", `{"name":"apps.internal","internal":true}`).GUID()
+	internal := w.domain("apps.internal")
 	private := w.Must(201, "admin", "POST /v3/domains", `{"name":"own.example.com","relationships":{"organization":{"data":{"guid":"own"}}}}`).GUID()
 	foreign := w.Must(201, "admin", "POST /v3/domains", `{"name":"other.example.com","relationships":{"organization":{"data":{"guid":"other"}}}}`).GUID()
 	w.Must(201, "admin", "POST /v3/domains", `{"name":"taken.apps.ingot.test"}`)
@@ -58,6 +58,13 @@ func TestRouteNames(t *testing.T) {
 		{"dev", routeBody("a", "x", apps), "Path must begin with /"},
 		{"dev", routeBody("a", "/", apps), "Path cannot be exactly /"},
 		{"dev", routeBody("a", "/x?y", apps), "Path cannot contain ?"},
+		{"dev", routeBody("a", "/x y", apps), "Path is invalid."},
+		{"dev", routeBody("dora", "/X", apps), "Route already exists with host 'dora' and path '/X' for domain 'apps.ingot.test'."},
+		{"dev", strings.Replace(routeBody("a", "", apps), "{", `{"port":-1,`, 1), "Port must be greater than or equal to 0"},
+		{"dev", strings.Replace(routeBody("a", "", apps), "{", `{"port":"x","what":1,`, 1), "Unknown field(s): 'what', Port is not a number"},
+		{"dev", strings.Replace(routeBody("a", "", apps), "{", `{"port":65536,`, 1), "Port must be less than or equal to 65535"},
+		{"dev", `{"host":7,"path":[]}`, "Host must be a string, Path must be a string, Relationships can't be blank, Relationships 'relationships' is not an object"},
+		{"dev", `{"relationships":{"space":{"data":{"guid":"own-space"}}}}`, "Relationships Domain can't be blank, Relationships Domain must be structured like this: \"domain: {\"data\": {\"guid\": \"valid-guid\"}}\""},
 		{"dev", strings.Replace(routeBody("a", "", apps), "{", `{"port":80,`, 1), "Routes with protocol 'http' do not support ports."},
 		{"dev", strings.Replace(routeBody("a", "", apps), "{", `{"options":{"loadbalancing":"fast"},`, 1),
 			"Options Loadbalancing must be one of 'round-robin, least-connection' if present"},
@@ -66,13 +73,18 @@ func TestRouteNames(t *testing.T) {
 			t.Errorf("%s\n got: %s\nwant: %s", c.body, r.Detail(), c.want)
 		}
 	}
-	for q, want := range map[string]bool{"host=dora": true, "host=DORA&path=/x": true, "host=dora&path=/y": false, "host=nobody": false} {
+	for q, want := range map[string]bool{"host=dora": true, "host=Dora&path=/X": true, "host=DORA&path=/x": true, "host=dora&path=/y": false, "host=nobody": false} {
 		if got := w.Must(200, "dev", "GET /v3/domains/"+apps+"/route_reservations?"+q, nil).Get("matching_route"); got != want {
 			t.Errorf("%s is reserved: %v", q, got)
 		}
 	}
 	if n := len(w.Must(200, "dev", "GET /v3/routes?hosts=DORA", nil).Names("guid")); n != 2 {
 		t.Errorf("%d routes by the host in capitals", n)
+	}
+	for q, want := range map[string]int{"hosts=dora&paths=/X": 1, "hosts=dora,elsewhere&paths=,/y": 1, "hosts=dora&ports=0": 2, "ports=x": 0, "hosts=": 1, "space_guids=other-space": 0} {
+		if n := len(w.Must(200, "dev", "GET /v3/routes?"+q, nil).Names("guid")); n != want {
+			t.Errorf("%d routes with %s", n, q)
+		}
 	}
 	if l := w.Must(200, "dev", "GET /v3/routes?include=domain,space,space.organization&hosts=dora", nil); l.Get("included", "domains", 0, "name") != "apps.ingot.test" ||
 		l.Get("included", "organizations", 0, "name") != "own" || l.Get("included", "spaces", 0, "guid") != "own-space" || l.Get("included", "spaces", 1) != nil {
@@ -93,6 +105,7 @@ func TestDomainNames(t *testing.T) {
 		return fmt.Sprintf(`{"name":%q,"relationships":{"organization":{"data":{"guid":"own"}}}}`, name)
 	}
 	w.Must(201, "admin", "POST /v3/domains", `{"name":"other.com","relationships":{"organization":{"data":{"guid":"other"}}}}`)
+	w.Must(201, "admin", "POST /v3/domains", `{"name":"below.taken.org"}`)
 	w.Must(201, "boss", "POST /v3/domains", of("Own.COM"))
 	w.Must(201, "boss", "POST /v3/domains", of("sub.own.com"))
 	w.Must(201, "admin", "POST /v3/routes", routeBody("www", "", w.domain("own.com")))
@@ -100,7 +113,16 @@ func TestDomainNames(t *testing.T) {
 		{of("own.com"), `The domain name "own.com" is already in use`},
 		{of("www.own.com"), `The domain name "www.own.com" cannot be created because "www.own.com" is already reserved by a route`},
 		{of("a.other.com"), `The domain name "a.other.com" cannot be created because "other.com" is already reserved by another domain`},
-		{of("api.ingot.test"), `The "api.ingot.test" domain is reserved and cannot be used for org-scoped domains.`},
+		{of("api.ingot.test"), `The domain name "api.ingot.test" cannot be created because "api.ingot.test" is already reserved by the system`},
+		{of("co.uk"), `The "co.uk" domain is reserved and cannot be used for org-scoped domains.`},
+		{of("taken.org"), `The domain name "taken.org" cannot be created because "below.taken.org" is already reserved by another domain`},
+		{`{"name":"x.com","relationships":{"organization":{"data":null}}}`, "Organization with guid '' does not exist or you do not have access to it."},
+		{`{"name":"x.com","relationships":{"shared_organizations":{"data":[{"guid":"other"}]}}}`, "Relationships cannot contain shared_organizations without an owning organization."},
+		{`{"name":"x.com","internal":1,"router_group":"g"}`, "Router group must be an object, Internal must be a boolean"},
+		{`{"name":"x.com","internal":true,"router_group":{"guid":7,"x":1}}`, "Router group Unknown field(s): 'x', Router group guid must be a string, Internal domains cannot be associated to a router group."},
+		{`{"name":"x.com","router_group":{"guid":"g"},"relationships":{"organization":{"data":{"guid":"own"}}}}`, "Domains scoped to an organization cannot be associated to a router group."},
+		{`{"name":"x.com","enforce_route_policies":true,"route_policies_scope":"all"}`, "Route policies scope must be one of 'any', 'org', 'space', Route policies are not available on this platform yet."},
+		{`{"name":null,"what":1}`, "Unknown field(s): 'what', Name can't be blank, Name must contain at least one \".\""},
 		{of("ingot.test"), `The "ingot.test" domain is reserved and cannot be used for org-scoped domains.`},
 		{of("nodots"), `Name does not comply with RFC 1035 standards, Name must contain at least one "."`},
 		{of("bad_.com"), "Name does not comply with RFC 1035 standards, Name must consist of alphanumeric characters and hyphens"},
@@ -114,7 +136,7 @@ func TestDomainNames(t *testing.T) {
 	w.SetFlag("private_domain_creation", false)
 	w.Must(403, "boss", "POST /v3/domains", of("late.com"))
 	w.Must(403, "boss", "POST /v3/domains", `{"name":"shared.com"}`)
-	if names := w.Must(200, "boss", "GET /v3/domains", nil).Names("name"); strings.Join(names, " ") != "apps.ingot.test own.com sub.own.com" {
+	if names := w.Must(200, "boss", "GET /v3/domains", nil).Names("name"); strings.Join(names, " ") != "apps.ingot.test apps.internal below.taken.org own.com sub.own.com" {
 		t.Errorf("sees %v", names)
 	}
 	if n := w.Must(200, "boss", "GET /v3/organizations/own/domains/default", nil).Get("name"); n != "apps.ingot.test" {
@@ -144,6 +166,8 @@ func TestDestinations(t *testing.T) {
 		{"POST", to(`{APP,"weight":1},{APP,"port":80},{APP,"protocol":"x"}`), "Destinations[0]: weighted destinations can only be used when replacing all destinations., Destinations[1]: port must be a positive integer between 1024 and 65535 inclusive., Destinations[2]: protocol must be 'http1', 'http2' or 'tcp'."},
 		{"PATCH", to(`{APP,"weight":50},{APP,"port":9000}`), "Destinations cannot contain both weighted and unweighted destinations."},
 		{"PATCH", to(`{APP,"weight":50},{APP,"port":9000,"weight":49}`), "Destinations must have weights that sum to 100."},
+		{"POST", `{"destinations":null,"x":1}`, "Unknown field(s): 'x', Destinations must be an array containing between 1 and 100 destination objects."},
+		{"PATCH", to(`{APP,"weight":101},{APP,"weight":"50","port":9000}`), "Destinations[0]: weight must be a positive integer between 1 and 100., Destinations[1]: weight must be a positive integer between 1 and 100."},
 		{"POST", to(`{APP},{APP}`), "Destinations cannot contain duplicate entries"},
 		{"POST", to(`{APP,"protocol":"tcp"}`), "Cannot use 'tcp' protocol for http routes; valid options are: [http1, http2]."},
 		{"POST", to(`{APP,"protocol":"http2"}`), "Cannot add destination with protocol: http2. Destination already exists for route: dora.apps.ingot.test, app: " + app + ", process: web, and protocol: http1."},
@@ -168,7 +192,32 @@ func TestDestinations(t *testing.T) {
 		t.Error(got.Text)
 	}
 	w.Must(422, "admin", "DELETE /v3/routes/"+r+"/destinations/none", nil)
-	w.Must(422, "admin", "DELETE /v3/spaces/own-space/routes", nil)
+	for q, want := range map[string]string{
+		"":                   "Unmapped can't be blank, Mass delete not supported for routes. Use 'unmapped=true' parameter to delete all unmapped routes., Unmapped must be a boolean",
+		"?unmapped=false":    "Mass delete not supported for mapped routes. Use 'unmapped=true' parameter to delete all unmapped routes.",
+		"?unmapped=yes":      "Unmapped must be a boolean",
+		"?unmapped=true&a=b": "Unknown field(s): 'a'",
+	} {
+		if got := w.Must(422, "admin", "DELETE /v3/spaces/own-space/routes"+q, nil); got.Detail() != want {
+			t.Error(got.Text)
+		}
+	}
+	for body, want := range map[string]string{
+		`{"protocol":"tcp"}`:        "Destination protocol must be 'http1' or 'http2' if the parent route's protocol is 'http'",
+		`{"protocol":null}`:         "Destination protocol must be 'http1', 'http2' or 'tcp'.",
+		`{"protocol":1,"weight":2}`: "Unknown field(s): 'weight', Destination protocol must be 'http1', 'http2' or 'tcp'.",
+	} {
+		if got := w.Must(422, "admin", "PATCH /v3/routes/"+r+"/destinations/"+d, body); got.Detail() != want {
+			t.Error(got.Text)
+		}
+	}
+	w.Must(200, "admin", "PATCH /v3/routes/"+r+"/destinations/"+d, `{"protocol":"http2"}`)
+	if p := w.sched.lrps(app)["web"].Routes; p[0].Protocol == p[1].Protocol {
+		t.Errorf("protocols: %+v", p)
+	}
+	if got := w.Must(422, "admin", "GET /v3/routes/"+r+"/destinations?x=1", nil); got.Detail() != "Unknown query parameter(s): 'x'. Valid parameters are: 'guids', 'app_guids'" {
+		t.Error(got.Text)
+	}
 	w.Job(w.Must(202, "admin", "DELETE /v3/routes/"+r, nil))
 	if n := len(w.sched.lrps(app)["web"].Routes); n != 0 {
 		t.Errorf("%d routes in the LRP after the route was deleted", n)

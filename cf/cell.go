@@ -8,6 +8,7 @@ import (
 type CellState struct {
 	ID        CellID
 	Zone      string
+	Segment   string // its isolation segment; "" = the shared one
 	Stacks    []string
 	Total     Resources
 	Free      Resources
@@ -62,11 +63,12 @@ type LRPBoard interface {
 
 // Work is one instance of an LRP, or a task, that needs a cell.
 type Work struct {
-	LRP   ProcessID // empty for a task
-	Index int
-	Task  TaskID // empty for an LRP
-	Stack string
-	Need  Resources // Containers counts as 1, whatever it holds
+	LRP     ProcessID // empty for a task
+	Index   int
+	Task    TaskID // empty for an LRP
+	Segment string // goes to the cells of this one only
+	Stack   string
+	Need    Resources // Containers counts as 1, whatever it holds
 }
 
 // Placement is what the auction made of a piece of work.

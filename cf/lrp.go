@@ -66,10 +66,11 @@ type DesiredLRP struct {
 	Process    string            `json:"process_guid"` // the CC process guid
 	Type       string            `json:"process_type"`
 	Instances  int               `json:"instances"`
-	Stack      string            `json:"stack"`   // rootfs image, such as cflinuxfs4
-	Droplet    string            `json:"droplet"` // blob key of the droplet, unpacked as a layer under /home/vcap
-	Start      string            `json:"start"`   // start command; run by the launcher through bash
-	Env        []string          `json:"env"`     // KEY=VALUE, without the per-instance variables that the cell adds
+	Segment    string            `json:"segment,omitempty"` // isolation segment; "" = the shared one
+	Stack      string            `json:"stack"`             // rootfs image, such as cflinuxfs4
+	Droplet    string            `json:"droplet"`           // blob key of the droplet, unpacked as a layer under /home/vcap
+	Start      string            `json:"start"`             // start command; run by the launcher through bash
+	Env        []string          `json:"env"`               // KEY=VALUE, without the per-instance variables that the cell adds
 	Limits     Limits            `json:"limits"`
 	Ports      []int             `json:"ports"`
 	Routes     []LRPRoute        `json:"routes"`
@@ -140,6 +141,7 @@ const (
 type Task struct {
 	ID         TaskID            `json:"id"`
 	AppID      AppID             `json:"app_id"`
+	Segment    string            `json:"segment,omitempty"` // as in DesiredLRP
 	Stack      string            `json:"stack"`
 	Droplet    string            `json:"droplet,omitempty"`
 	Start      string            `json:"start,omitempty"`

@@ -43,6 +43,7 @@ type Body struct {
 	faults faultsOf
 	// refused are the fields with a fault.
 	refused map[string]bool
+	seen    *seen // nil unless somebody watches
 }
 
 // Take reads the request's body into v. It answers 400 for what is no JSON and 422 with all faults in CF's words.
@@ -50,16 +51,26 @@ func Take(c *Call, v Taker) error {
 	if err := c.readBody(); err != nil {
 		return err
 	}
-	return TakeFrom(c.Body, v)
+	w := watchOf(c.Ctx())
+	w.declare(v)
+	return takeFrom(c.Body, v, w)
 }
 
 // TakeFrom is Take for a body that came another way.
-func TakeFrom(raw json.RawMessage, v Taker) error {
+func TakeFrom(raw json.RawMessage, v Taker) error { return takeFrom(raw, v, nil) }
+
+func takeFrom(raw json.RawMessage, v Taker, w *Watch) error {
 	b, err := newBody(raw)
 	if err != nil {
 		return err
 	}
+	if w != nil {
+		b.seen = &seen{}
+	}
 	v.Take(b)
+	if w != nil {
+		w.Body = Merge(w.Body, b.seen.fields)
+	}
 	if faults := b.all(); len(faults) > 0 {
 		return cf.Errorf(cf.KindUnprocessable, "UnprocessableEntity", "%s", strings.Join(faults, ", "))
 	}
@@ -148,6 +159,7 @@ func (b *Body) Fault(format string, args ...any) { b.faults.add(format, args...)
 // Wrong adds a fault of a field: "Name can't be blank".
 func (b *Body) Wrong(key, format string, args ...any) {
 	b.refused[key] = true
+	b.lacks(key)
 	b.faults.add("%s %s", Humanize(key), fmt.Sprintf(format, args...))
 }
 
@@ -167,12 +179,19 @@ func (b *Body) Sound(key string) bool { return !b.refused[key] }
 // Raw declares a field and gives its JSON; nil when it is absent.
 func (b *Body) Raw(key string) json.RawMessage {
 	b.known[key] = true
-	return b.fields[key]
+	raw := b.fields[key]
+	kind := ""
+	if raw != nil && (raw[0] == '{' || raw[0] == '[') {
+		kind = typeOf(raw[0])
+	}
+	b.note(key, kind)
+	return raw
 }
 
 // field declares a field, decodes it into o, and reports a wrong type in those words.
 func field[T any](b *Body, key string, o *Opt[T], first, words string) bool {
 	raw := b.Raw(key)
+	b.note(key, typeOf(first[0]))
 	if raw == nil {
 		return false
 	}
@@ -201,6 +220,7 @@ func (b *Body) String(key string, o *Opt[string], rules ...Rule) {
 
 // GUID declares a guid.
 func (b *Body) GUID(key string, o *Opt[string]) {
+	b.note(key, "string")
 	if raw := b.Raw(key); raw != nil && string(raw) != "null" {
 		b.guid(key, raw, o)
 	}
@@ -211,6 +231,7 @@ func (b *Body) Bool(key string, o *Opt[bool]) { field(b, key, o, "tf", "must be 
 
 // Int declares a whole number between lo and hi. CF's words for other numbers are the noun's: words.
 func (b *Body) Int(key string, o *Opt[int], lo, hi int, words string) {
+	b.note(key, "integer")
 	raw := b.Raw(key)
 	if raw == nil {
 		return

@@ -103,7 +103,7 @@ func (c *Call) readBody() error {
 	b, err := io.ReadAll(http.MaxBytesReader(c.W, c.R.Body, maxBody))
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
-		return &cf.Error{Kind: cf.KindTooLarge, Public: "The request body is too large", Cause: err}
+		return &cf.Error{Kind: cf.KindTooLarge, Code: "RequestTooLarge", Cause: err}
 	}
 	if err != nil {
 		return &cf.Error{Kind: cf.KindInvalid, Code: "MessageParseError", Public: "invalid request body", Cause: err}

@@ -61,6 +61,8 @@ func spaces(t *testing.T) *resttest.API {
 		Includes: []rest.Include{
 			{Of: "space", Param: "organization", Kind: "organization", Key: "organizations", Where: where},
 			{Of: "space", Param: "organization", Kind: "organization", Key: "organizations", Where: where, Fields: []string{"guid", "name", "relationships.quota"}},
+			{Of: "space", Param: "organization.spaces", Kind: "space", Key: "spaces", Fields: []string{"guid"},
+				Where: "org_guid IN (SELECT org_guid FROM rest_spaces WHERE guid IN (?))"},
 		},
 	})
 }
@@ -145,7 +147,7 @@ func TestBodies(t *testing.T) {
 			t.Errorf("%s\n got %d %s\nwant %d %s", first(in), r.Status, got, status, want)
 		}
 	}
-	if r := a.Do("admin", "POST /v3/bodies", strings.Repeat(" ", 5<<20)); r.Status < 400 {
+	if r := a.Do("admin", "POST /v3/bodies", strings.Repeat(" ", 5<<20)); r.Status != 413 || r.Detail() != "The request body is too large" {
 		t.Errorf("a body of 5 MB: %d", r.Status)
 	}
 }
@@ -212,7 +214,7 @@ func TestLists(t *testing.T) {
 		"names[x]=1": bad + "Names must be an array", "not[x]=1": bad + "Not not has an invalid operator",
 		"include=x":                         bad + "Invalid included resource: 'x'. Valid included resources are: 'organization'",
 		"include=organization,organization": bad + "Duplicate included resource: 'organization'",
-		"fields[x]=guid":                    bad + "Fields [x] valid resources are: 'organization'",
+		"fields[x]=guid":                    bad + "Fields [x] valid resources are: 'organization', 'organization.spaces'",
 		"fields[organization]=x":            bad + "Fields valid keys for 'organization' are: 'guid', 'name', 'relationships.quota'",
 		"names=%zz":                         "The request is invalid", "names=%ff": "The request is invalid", "names=%00": "The request is invalid",
 	} {
@@ -265,6 +267,14 @@ func TestIncludes(t *testing.T) {
 	if s := a.Must(200, "dev", "GET /v3/spaces/acme-space?include=organization", nil); s.Get("included", "organizations", 0, "guid") != nil &&
 		s.Get("included", "organizations", 0, "guid") != "acme" {
 		t.Error(s.Text)
+	}
+	two := a.Must(200, "boss", "GET /v3/spaces?fields[organization]=name&fields[organization.spaces]=guid", nil)
+	if o, _ := two.Get("included", "organizations", 0).(map[string]any); len(o) != 1 || o["name"] != "acme" ||
+		two.Get("included", "spaces", 0, "guid") != "acme-space" || two.Get("included", "spaces", 1) != nil {
+		t.Error(two.Text)
+	}
+	if many := a.Must(200, "admin", "GET /v3/spaces?fields[organization]=name", nil); many.Get("included", "organizations", 1, "name") != "other" {
+		t.Error(many.Text)
 	}
 	f := a.Must(200, "boss", "GET /v3/spaces?fields[organization]=guid,relationships.quota", nil)
 	in, _ := f.Get("included", "organizations", 0).(map[string]any)

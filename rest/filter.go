@@ -24,6 +24,7 @@ type Filter struct {
 	Not   string // condition of param[not]=
 	One   bool   // takes one value, not a list; Where's ? is then that value
 	Bool  bool   // takes true or false; Where's ? is then that
+	Shown bool   // a get of one object takes it as well: it narrows nothing, Fill looks at it, and it has a Check
 	// Check says what is wrong with the values, or "".
 	Check func(values []string) string
 	// By stands for Where if SQL text does not suffice; v is as given.

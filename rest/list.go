@@ -13,29 +13,15 @@ import (
 	"ingot/rest/row"
 )
 
-// common are the parameters of every list, in CF's order.
-var common = []string{"page", "per_page", "order_by", "created_ats", "updated_ats", "guids"}
-
 func (r *Resource[T]) labelled() bool {
 	_, ok := any(new(T)).(row.WithLabels)
 	return ok
 }
 
-// parameters are the names that the noun's list takes.
-func (r *Resource[T]) parameters() []string {
-	out := slices.Clone(common)
-	for _, f := range r.Filters {
-		out = append(out, f.Param)
-	}
-	for _, i := range r.s.Includes {
-		if i.Of == r.Kind && !slices.Contains(out, i.param()) {
-			out = append(out, i.param())
-		}
-	}
-	if r.labelled() {
-		out = append(out, "label_selector")
-	}
-	return out
+// orders are what the list can be sorted by, "name" or "name:column".
+func (r *Resource[T]) orders() []string {
+	return slices.DeleteFunc(append([]string{"created_at", "updated_at"}, r.Orders...),
+		func(o string) bool { return slices.Contains(r.Refuse, o) })
 }
 
 func (r *Resource[T]) list(c *Call) error {
@@ -50,6 +36,9 @@ func (r *Resource[T]) List(c *Call, narrow func(*bun.SelectQuery) *bun.SelectQue
 
 // ListOf is List where another rule says who sees what.
 func (r *Resource[T]) ListOf(c *Call, visible access.Scope, narrow func(*bun.SelectQuery) *bun.SelectQuery) error {
+	if w := watchOf(c.Ctx()); w != nil {
+		w.Query = r.declared()
+	}
 	rows := make([]*T, 0, 50)
 	sel := narrow(visible(c.Caller, c.DB().NewSelect().Model(&rows)))
 	q, sel, err := r.parseList(c, sel)
@@ -107,22 +96,23 @@ func (r *Resource[T]) parseList(c *Call, sel *bun.SelectQuery) (*query, *bun.Sel
 	}
 	q := &query{page: 1, perPage: 50}
 	var bad faultsOf
-	bad.unknown(ps, r.parameters())
-	orders := slices.DeleteFunc(append([]string{"created_at", "updated_at"}, r.Orders...),
-		func(o string) bool { return slices.Contains(r.Refuse, o) })
+	bad.unknown(ps, names(r.declared()))
 	for _, p := range ps {
 		switch p.name {
 		case "page", "per_page":
 			q.paging(p, &bad)
 			continue
 		case "order_by":
-			q.orderBy(p, orders, &bad)
+			q.orderBy(p, r.orders(), &bad)
 			continue
 		case "include", "fields":
 			q.include(r.s.Includes, r.Kind, p, &bad)
 		case "created_ats", "updated_ats":
 			sel = r.times(sel, p, &bad)
 		case "guids":
+			if p.op != "" {
+				bad.add("Guids must be an array")
+			}
 			sel = sel.Where("guid IN (?)", bun.List(p.list()))
 		case "label_selector":
 			sel = selectLabels(sel, p.text, &bad)
@@ -146,12 +136,7 @@ func (r *Resource[T]) queryFault(bad faultsOf) error {
 // showQuery reads the query of a get: only nouns that include something take one.
 func (r *Resource[T]) showQuery(c *Call) (*query, error) {
 	q := &query{}
-	var valid []string
-	for _, i := range r.s.Includes {
-		if i.Of == r.Kind && !slices.Contains(valid, i.param()) {
-			valid = append(valid, i.param())
-		}
-	}
+	valid := names(r.shown())
 	if valid == nil {
 		return q, nil
 	}
@@ -162,7 +147,12 @@ func (r *Resource[T]) showQuery(c *Call) (*query, error) {
 	var bad faultsOf
 	bad.unknown(ps, valid)
 	for _, p := range ps {
-		q.include(r.s.Includes, r.Kind, p, &bad)
+		i := slices.IndexFunc(r.Filters, func(f Filter) bool { return f.Shown && f.Param == p.name })
+		if i < 0 {
+			q.include(r.s.Includes, r.Kind, p, &bad)
+		} else if wrong := r.Filters[i].Check(p.list()); wrong != "" {
+			bad.add("%s", wrong)
+		}
 	}
 	return q, r.queryFault(bad)
 }

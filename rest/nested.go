@@ -13,6 +13,7 @@ import (
 func (b *Body) Nested(key string, take func(b *Body)) {
 	raw := b.Raw(key)
 	if raw == nil {
+		b.inside(key, take)
 		return
 	}
 	if raw[0] != '{' {
@@ -24,7 +25,7 @@ func (b *Body) Nested(key string, take func(b *Body)) {
 		b.Wrong(key, "must be an object")
 		return
 	}
-	take(in)
+	b.into(key, in, take)
 	for _, f := range in.all() {
 		b.Wrong(key, "%s", f)
 	}
@@ -33,6 +34,9 @@ func (b *Body) Nested(key string, take func(b *Body)) {
 // Relationships declares the relationships of a body, all of them required unless optional.
 func (b *Body) Relationships(optional bool, take func(b *Body)) {
 	raw := b.Raw("relationships")
+	if raw == nil {
+		b.inside("relationships", take)
+	}
 	if raw == nil && optional {
 		return
 	}
@@ -45,7 +49,7 @@ func (b *Body) Relationships(optional bool, take func(b *Body)) {
 		b.Wrong("relationships", "'relationships' must include one or more valid relationships")
 		return
 	}
-	take(in)
+	b.into("relationships", in, take)
 	for _, f := range in.all() {
 		b.Wrong("relationships", "%s", f)
 	}
@@ -53,6 +57,7 @@ func (b *Body) Relationships(optional bool, take func(b *Body)) {
 
 // ToOne declares a relationship {"data": {"guid": "..."}}; null data is Null.
 func (b *Body) ToOne(key string, o *Opt[string], rules ...Rule) {
+	b.note(key, "relationship")
 	raw := b.Raw(key)
 	for _, rule := range rules {
 		rule(b, key, &Opt[string]{Set: raw != nil, Null: string(raw) == "null", V: string(raw)})
@@ -77,6 +82,7 @@ func (b *Body) ToOne(key string, o *Opt[string], rules ...Rule) {
 
 // ToMany declares a relationship {"data": [{"guid": "..."}]}.
 func (b *Body) ToMany(key string, o *Opt[[]string]) {
+	b.note(key, "relationships")
 	var v struct{ Data []map[string]json.RawMessage }
 	raw := b.Raw(key)
 	if raw == nil {
@@ -111,6 +117,7 @@ func (b *Body) guid(words string, raw json.RawMessage, o *Opt[string]) {
 // Metadata declares the labels and annotations of a body.
 func (b *Body) Metadata(p *row.Patch) {
 	raw := b.Raw("metadata")
+	b.note("metadata", "metadata")
 	if raw == nil {
 		return
 	}
@@ -133,7 +140,7 @@ func (b *Body) Metadata(p *row.Patch) {
 	if extra != nil {
 		b.meta.add("Metadata has unexpected field(s): %s", strings.Join(extra, " "))
 	}
-	for _, f := range checkMetadata(*p) {
+	for _, f := range p.Faults() {
 		b.meta.add("Metadata %s", f)
 	}
 }
@@ -160,6 +167,46 @@ func (b *Body) texts(key string, bad *faultsOf) map[string]*string {
 			_ = json.Unmarshal(v, &s) // valid already
 		}
 		out[k] = &s
+	}
+	return out
+}
+
+// Empty tells whether the body has no fields at all.
+func (b *Body) Empty() bool { return len(b.order) == 0 }
+
+// Env declares an object of environment variables: texts, or null for one to be removed. CF refuses names that it
+// sets itself.
+func (b *Body) Env(key string) map[string]*string {
+	b.note(key, "object")
+	raw := b.Raw(key)
+	var m map[string]json.RawMessage
+	if len(raw) == 0 || raw[0] != '{' || json.Unmarshal(raw, &m) != nil {
+		b.Wrong(key, "must be an object")
+		return nil
+	}
+	out := make(map[string]*string, len(m))
+	for _, k := range sorted(m) {
+		upper, v := strings.ToUpper(k), m[k]
+		switch {
+		case k == "":
+			b.Wrong(key, "key must be a minimum length of 1")
+		case strings.HasPrefix(upper, "VCAP_"):
+			b.Wrong(key, "cannot start with VCAP_")
+		case strings.HasPrefix(upper, "VMC"):
+			b.Wrong(key, "cannot start with VMC_")
+		case upper == "PORT":
+			b.Wrong(key, "cannot set PORT")
+		case string(v) == "null":
+			out[k] = nil
+		case v[0] != '"':
+			b.Fault("Non-string value in environment variable for key '%s', value '%s'", k, v)
+		default:
+			s := new(string)
+			if json.Unmarshal(v, s) != nil || strings.ContainsAny(k+*s, "\x00") {
+				b.Wrong(key, "must not contain null characters")
+			}
+			out[k] = s
+		}
 	}
 	return out
 }

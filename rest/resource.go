@@ -45,6 +45,7 @@ type Resource[T any] struct {
 	Remove func(context.Context, *job.Job) error // the job <kind>.delete, idempotent; then DELETE answers 202
 
 	NoList, NoGet bool
+	Maturity      string // as a Route's
 
 	s *Server
 }
@@ -73,24 +74,19 @@ func (r *Resource[T]) work() []job.Kind {
 
 func (r *Resource[T]) routes() []Route {
 	var out []Route
-	add := func(pattern string, h Handler) { out = append(out, Route{Pattern: pattern, Handle: h}) }
-	if !r.NoList {
-		add("GET "+r.Path, r.list)
+	add := func(served bool, act Act, pattern string, h Handler) {
+		if served {
+			out = append(out, Route{Pattern: pattern, Handle: h, Maturity: r.Maturity, about: r.about(act, "")})
+		}
 	}
-	if !r.NoGet {
-		add("GET "+r.Path+"/{guid}", r.get)
-	}
-	if r.Create != nil {
-		add("POST "+r.Path, r.create)
-	}
-	if r.Update != nil {
-		add("PATCH "+r.Path+"/{guid}", r.update)
-	}
-	if r.Delete != nil {
-		add("DELETE "+r.Path+"/{guid}", r.delete)
-	}
+	one := r.Path + "/{guid}"
+	add(!r.NoList, Lists, "GET "+r.Path, r.list)
+	add(!r.NoGet, Shows, "GET "+one, r.get)
+	add(r.Create != nil, Creates, "POST "+r.Path, r.create)
+	add(r.Update != nil, Updates, "PATCH "+one, r.update)
+	add(r.Delete != nil, Deletes, "DELETE "+one, r.delete)
 	for _, s := range r.Subs {
-		add("GET "+s.Path, func(c *Call) error {
+		below := func(c *Call) error {
 			if ok, err := c.Ref(s.Parent, c.Arg("guid")); err != nil {
 				return err
 			} else if !ok {
@@ -101,7 +97,8 @@ func (r *Resource[T]) routes() []Route {
 				visible = access.Everyone
 			}
 			return r.ListOf(c, visible, func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where(s.Where, c.Arg("guid")) })
-		})
+		}
+		out = append(out, Route{Pattern: "GET " + s.Path, Handle: below, Maturity: r.Maturity, about: r.about(Lists, s.Parent)})
 	}
 	return out
 }

@@ -14,7 +14,9 @@ import (
 	"net/http"
 	"path"
 	"runtime/debug"
+	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"ingot/cf"
@@ -22,6 +24,7 @@ import (
 	"ingot/kit/web"
 	"ingot/rest/access"
 	"ingot/rest/job"
+	"ingot/rest/limit"
 	"ingot/rest/row"
 )
 
@@ -45,6 +48,10 @@ type Route struct {
 	Pattern string
 	Handle  Handler
 	Open    bool // needs no token
+	// Maturity is alpha or, when empty, beta.
+	Maturity string
+
+	about Endpoint
 }
 
 // Noun is a *Resource of any row type.
@@ -69,14 +76,19 @@ type Server struct {
 	Nouns    []Noun
 	Routes   []Route
 	Includes []Include
+	Limits   *limit.Requests // nil = the platform's
 
-	mux   *http.ServeMux
-	nouns map[string]Noun
+	mux       *http.ServeMux
+	nouns     map[string]Noun
+	endpoints []Endpoint
 }
 
 // Start builds the table of endpoints. Two nouns or routes with the same path are a mistake of the program: it panics.
 func (s *Server) Start(ctx context.Context) error {
-	s.mux, s.nouns = http.NewServeMux(), map[string]Noun{}
+	s.mux, s.nouns, s.endpoints = http.NewServeMux(), map[string]Noun{}, nil
+	if s.Limits == nil {
+		s.Limits = &limit.Requests{}
+	}
 	routes := append([]Route{{Pattern: "GET /v3/jobs/{guid}", Handle: showJob}}, s.Routes...)
 	for _, n := range s.Nouns {
 		n.attach(s)
@@ -86,28 +98,74 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	for _, r := range routes {
 		s.mux.Handle(r.Pattern, s.endpoint(r))
+		s.endpoints = append(s.endpoints, r.endpoint())
 	}
 	return nil
 }
 
-// Handler is the whole API: request ids, one log line a request, endpoints.
+// Handler is the whole API: request ids, one log line a request, rate limits, endpoints.
 func (s *Server) Handler() http.Handler {
-	line := web.Log("api", func(r *http.Request) string { return noteOf(r.Context()).user }, http.HandlerFunc(s.serve))
+	line := web.Log("api", func(r *http.Request) string { return identityOf(r.Context()).caller.GUID }, http.HandlerFunc(s.serve))
 	return web.WithRequestID(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		line.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), noteKey{}, &note{})))
+		line.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), identityKey{}, &identity{})))
 	}))
 }
 
-// note is what the log line of a request learns on the way.
-type note struct{ user string }
+// identity is what the token of a request says.
+type identity struct {
+	caller access.Caller
+	err    error // why there is none
+}
 
-type noteKey struct{}
+type identityKey struct{}
 
-func noteOf(ctx context.Context) *note {
-	if n, ok := ctx.Value(noteKey{}).(*note); ok {
-		return n
+func identityOf(ctx context.Context) *identity {
+	id, _ := ctx.Value(identityKey{}).(*identity)
+	return id
+}
+
+// identify reads the request's token.
+func (s *Server) identify(r *http.Request) (access.Caller, error) {
+	h := r.Header.Get("Authorization")
+	if h == "" {
+		return access.Caller{}, &cf.Error{Kind: cf.KindUnauthenticated, Code: "NotAuthenticated"}
 	}
-	return &note{}
+	scheme, token, _ := strings.Cut(h, " ")
+	if !strings.EqualFold(scheme, "bearer") {
+		return access.Caller{}, &cf.Error{Kind: cf.KindUnauthenticated, Code: "InvalidAuthToken"}
+	}
+	id, err := s.Tokens.Verify(r.Context(), strings.TrimSpace(token))
+	if err != nil {
+		return access.Caller{}, err
+	}
+	return access.NewCaller(id), nil
+}
+
+// limited counts the request, says so in its headers, and answers it if it is one too many.
+func (s *Server) limited(w http.ResponseWriter, r *http.Request, who access.Caller) bool {
+	free := r.URL.Path == "/" || r.URL.Path == "/v3" || r.URL.Path == "/v2/info"
+	if free && r.URL.RawQuery == "" || who.ReadsSecrets() { // admins
+		return false
+	}
+	now := time.Now()
+	state, counted := s.Limits.Count(who.GUID, r, now)
+	if !counted {
+		return false
+	}
+	h := w.Header()
+	h.Set("X-RateLimit-Limit", strconv.Itoa(state.Limit))
+	h.Set("X-RateLimit-Remaining", strconv.Itoa(state.Remaining))
+	h.Set("X-RateLimit-Reset", strconv.FormatInt(state.Reset.Unix(), 10))
+	if !state.Over {
+		return false
+	}
+	h.Set("Retry-After", strconv.Itoa(int(state.Reset.Sub(now)/time.Second)+1))
+	err := &cf.Error{Kind: cf.KindLimited}
+	if who.GUID == "" {
+		err.Code = "IPBasedRateLimitExceeded"
+	}
+	WriteError(w, r, err)
+	return true
 }
 
 // maxBody bounds every body but uploads, which stream.
@@ -131,12 +189,19 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if p := path.Clean("/" + r.URL.Path); p != r.URL.Path { // Cloud Controller takes /v3/apps/ for /v3/apps
 		r.URL.Path, r.URL.RawPath = p, ""
 	}
+	id := identityOf(r.Context())
+	if id.caller, id.err = s.identify(r); s.limited(w, r, id.caller) {
+		return
+	}
 	h, pattern := s.mux.Handler(r)
 	if pattern == "" {
 		WriteError(w, r, UnknownRequest())
 		return
 	}
 	r.Pattern = pattern
+	if watch := watchOf(r.Context()); watch != nil {
+		watch.Pattern = pattern
+	}
 	if strings.Contains(pattern, "{") {
 		h = s.mux // fills in the path values
 	}
@@ -166,25 +231,17 @@ func (s *Server) endpoint(route Route) http.Handler {
 	})
 }
 
-// admit checks the token and its scopes, and knows the user from then on.
+// admit lets in who has a good token with scopes for the request, and knows the user from then on. Open endpoints take
+// a bad token for none.
 func (s *Server) admit(c *Call, route Route) error {
-	h := c.R.Header.Get("Authorization")
-	if route.Open && h == "" {
-		return nil
+	id := identityOf(c.R.Context())
+	if id.err != nil {
+		if route.Open {
+			return nil
+		}
+		return id.err
 	}
-	if h == "" {
-		return &cf.Error{Kind: cf.KindUnauthenticated, Code: "NotAuthenticated"}
-	}
-	scheme, token, _ := strings.Cut(h, " ")
-	if !strings.EqualFold(scheme, "bearer") {
-		return open(route, &cf.Error{Kind: cf.KindUnauthenticated, Code: "InvalidAuthToken"})
-	}
-	id, err := s.Tokens.Verify(c.R.Context(), strings.TrimSpace(token))
-	if err != nil {
-		return open(route, err)
-	}
-	c.Caller = access.NewCaller(id)
-	noteOf(c.R.Context()).user = c.Caller.GUID
+	c.Caller = id.caller
 	c.R = c.R.WithContext(access.With(c.R.Context(), c.Caller))
 	if route.Open {
 		return nil
@@ -197,14 +254,6 @@ func (s *Server) admit(c *Call, route Route) error {
 		return &cf.Error{Kind: cf.KindUnauthenticated, Code: "InvalidAuthToken"}
 	}
 	return access.Ensure(c.R.Context(), s.DB, c.Caller)
-}
-
-// open endpoints take a bad token for none.
-func open(route Route, err error) error {
-	if route.Open {
-		return nil
-	}
-	return err
 }
 
 // Sees tells whether an identity may see an object: for rooms that act for a token, such as log-cache.

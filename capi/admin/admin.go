@@ -1,7 +1,7 @@
 // Package admin is the family of nouns that operators look after: stacks, buildpacks, feature flags, environment
-// variable groups, audit events, and the documents that tell about the platform.
+// variable groups, security groups, audit events, and the documents that tell about the platform.
 //
-// It promises that a fresh database has CF's feature flags and the default stack and nothing else. It will not stage:
+// It promises that a fresh database has CF's feature flags, the default stack and security groups and nothing else. It will not stage:
 // Buildpacks and EnvGroup tell capi/flow what to stage with.
 package admin
 
@@ -27,12 +27,15 @@ type Family struct {
 	Info Info
 	// StackUsed tells whether apps use the stack of that name; set by who keeps apps. Without it no stack can be deleted.
 	StackUsed func(ctx context.Context, db bun.IDB, name string) (bool, error)
+
+	groups *rest.Resource[SecurityGroup]
 }
 
 // DefaultStack is the stack of apps that name none.
 const DefaultStack = "cflinuxfs4"
 
-// Migrate brings the family's tables up to date, and makes the default stack and the two environment variable groups.
+// Migrate brings the family's tables up to date, and makes the default stack, the two environment variable groups and the
+// two security groups.
 func (f *Family) Migrate(ctx context.Context) error {
 	if err := f.DB.Migrate(ctx, migrations, "capi_admin_schema", new(envGroup).secrets()); err != nil {
 		return err
@@ -46,6 +49,11 @@ func (f *Family) Migrate(ctx context.Context) error {
 			g := &envGroup{Row: row.Row{GUID: name}}
 			if err := ensure(ctx, tx.NewSelect().Model((*envGroup)(nil)).Where("guid = ?", name), tx, g); err != nil {
 				return fmt.Errorf("environment variable group %s: %w", name, err)
+			}
+		}
+		for _, g := range defaultGroups() {
+			if err := ensure(ctx, tx.NewSelect().Model((*SecurityGroup)(nil)).Where("name = ?", g.Name), tx, &g); err != nil {
+				return fmt.Errorf("security group %s: %w", g.Name, err)
 			}
 		}
 		return nil
@@ -63,7 +71,8 @@ func ensure(ctx context.Context, one *bun.SelectQuery, tx bun.Tx, n row.Noun) er
 
 // Nouns are the family's rows.
 func (f *Family) Nouns() []rest.Noun {
-	return []rest.Noun{f.stacks(), f.buildpacks(), flags(), events()}
+	f.groups = securityGroups()
+	return []rest.Noun{f.stacks(), f.buildpacks(), flags(), events(), f.groups, serviceInstances()}
 }
 
 // Routes are the endpoints that are no list, get, create, update or delete of a noun.
@@ -71,6 +80,8 @@ func (f *Family) Routes() []rest.Route {
 	return []rest.Route{
 		{Pattern: "GET /v3/environment_variable_groups/{name}", Handle: showEnvGroup},
 		{Pattern: "PATCH /v3/environment_variable_groups/{name}", Handle: updateEnvGroup},
+		{Pattern: "GET /v3/spaces/{guid}/running_security_groups", Handle: f.groupsOf("running")},
+		{Pattern: "GET /v3/spaces/{guid}/staging_security_groups", Handle: f.groupsOf("staging")},
 		{Pattern: "GET /{$}", Handle: f.Info.root, Open: true},
 		{Pattern: "GET /v3", Handle: f.Info.v3, Open: true},
 		{Pattern: "GET /v3/info", Handle: f.Info.v3Info, Open: true},

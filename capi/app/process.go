@@ -27,7 +27,7 @@ func (f *Family) processes() *rest.Resource[Process] {
 			{Param: "space_guids", Where: "space_guid IN (?)"},
 			{Param: "organization_guids", Where: "space_guid IN (SELECT guid FROM rest_spaces WHERE org_guid IN (?))"},
 			{Param: "app_guids", Where: "app_guid IN (?)"},
-			{Param: "embed", Check: rest.OneOf("embed", "process_instances"),
+			{Param: "embed", Shown: true, Check: rest.OneOf("embed", "process_instances"),
 				By: func(_ *rest.Call, q *bun.SelectQuery, _ []string) (*bun.SelectQuery, error) { return q, nil }},
 		},
 		Subs: []rest.Sub{{Path: "/v3/apps/{guid}/processes", Parent: "app", Where: "app_guid = ?"}},

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"math"
 	"net/http"
 	"strconv"
@@ -10,9 +11,11 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
 	"ingot/rest/event"
+	"ingot/rest/quota"
 	"ingot/rest/row"
 )
 
@@ -230,10 +233,29 @@ func (f *Family) scale(c *rest.Call, p *Process) error {
 	if err := rest.Take(c, &t); err != nil {
 		return err
 	}
-	err := f.change(c, p, "scale", func() error {
+	err := c.Write(func(ctx context.Context, tx bun.Tx) error {
+		h, err := quota.Hold(ctx, c.Store(), tx, p.SpaceGUID)
+		if err != nil {
+			return err
+		}
+		if err := row.Lock(ctx, c.Store(), tx, p); errors.Is(err, sql.ErrNoRows) {
+			return rest.NotFound("process")
+		} else if err != nil {
+			return err
+		}
 		p.Instances, p.MemoryMB, p.DiskMB = t.instances.Or(p.Instances), t.memory.Or(p.MemoryMB), t.disk.Or(p.DiskMB)
 		p.LogRate = int64(t.rate.Or(int(p.LogRate)))
-		return nil
+		if err := row.Update(ctx, tx, p); err != nil {
+			return err
+		}
+		a, err := ByGUID(ctx, tx, p.AppGUID)
+		if err != nil {
+			return err
+		}
+		if err := Fits(ctx, tx, h, a, p); err != nil {
+			return err
+		}
+		return f.RecordProcess(ctx, tx, "scale", p, censored(c.Body))
 	})
 	if err != nil {
 		return err

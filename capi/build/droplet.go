@@ -25,7 +25,12 @@ func (f *Family) droplets() *rest.Resource[Droplet] {
 		Kind: "droplet", Path: "/v3/droplets", Visible: access.InSpaces("space_guid"),
 		Filters: []rest.Filter{
 			{Param: "app_guids", Where: "app_guid IN (?)"},
-			{Param: "current", By: f.current},
+			{Param: "current", By: f.current, One: true, Check: func(v []string) string {
+				if v[0] != "true" {
+					return "Current only accepts the value 'true'"
+				}
+				return ""
+			}},
 			{Param: "organization_guids", Where: "space_guid IN (SELECT guid FROM rest_spaces WHERE org_guid IN (?))"},
 			{Param: "space_guids", Where: "space_guid IN (?)"},
 			{Param: "states", Where: "state IN (?)"},
@@ -41,10 +46,7 @@ func (f *Family) droplets() *rest.Resource[Droplet] {
 }
 
 // current is the filter current=true of an app's droplets.
-func (f *Family) current(c *rest.Call, q *bun.SelectQuery, values []string) (*bun.SelectQuery, error) {
-	if len(values) == 0 || values[0] != "true" {
-		return q, nil
-	}
+func (f *Family) current(c *rest.Call, q *bun.SelectQuery, _ []string) (*bun.SelectQuery, error) {
 	guid, err := f.Current(c.Ctx(), c.DB(), c.Arg("guid"))
 	return q.Where("guid = ?", guid), err
 }

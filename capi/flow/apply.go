@@ -1,9 +1,9 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"reflect"
 	"regexp"
 
@@ -18,6 +18,7 @@ import (
 	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
+	"ingot/rest/quota"
 	"ingot/rest/row"
 )
 
@@ -26,20 +27,19 @@ import (
 func (f *Flow) apply(ctx context.Context, guid string, m manifest.App) error {
 	a := new(app.App)
 	a.GUID = guid
+	var touched []string
 	err := f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if err := row.Lock(ctx, f.DB, tx, a); err != nil {
-			if errors.Is(err, sql.ErrNoRows) {
-				return cf.Errorf(cf.KindNotFound, "ResourceNotFound", "App with guid '%s' not found", guid)
-			}
+		h, err := f.holdApp(ctx, tx, a)
+		if err != nil {
 			return err
 		}
-		if err := f.applyProcesses(ctx, tx, a, m.Processes); err != nil {
+		if err := f.applyProcesses(ctx, tx, h, a, m.Processes); err != nil {
 			return err
 		}
 		if err := f.applyApp(ctx, tx, a, m); err != nil {
 			return err
 		}
-		if err := f.applyRoutes(ctx, tx, a, m); err != nil {
+		if touched, err = f.applyRoutes(ctx, tx, a, m); err != nil {
 			return err
 		}
 		for _, s := range m.Services { // no service instance exists yet, of whatever name
@@ -50,8 +50,26 @@ func (f *Flow) apply(ctx context.Context, guid string, m manifest.App) error {
 	if err != nil {
 		return err
 	}
-	f.changed(ctx, guid)
+	for _, other := range append(touched, guid) {
+		f.changed(ctx, other)
+	}
 	return nil
+}
+
+// holdApp holds an app, of which the guid is known, and before it its organization and space.
+func (f *Flow) holdApp(ctx context.Context, tx bun.Tx, a *app.App) (*quota.Held, error) {
+	was, err := app.ByGUID(ctx, tx, a.GUID) // its space is always the same
+	var h *quota.Held
+	if err == nil {
+		h, err = quota.Hold(ctx, f.DB, tx, was.SpaceGUID)
+	}
+	if err == nil {
+		err = row.Lock(ctx, f.DB, tx, a)
+	}
+	if errors.Is(err, sql.ErrNoRows) || cf.IsKind(err, cf.KindNotFound) {
+		return nil, cf.Errorf(cf.KindNotFound, "ResourceNotFound", "App with guid '%s' not found", a.GUID)
+	}
+	return h, err
 }
 
 // triggered marks events of manifests.
@@ -60,7 +78,7 @@ func triggered(data map[string]any) map[string]any {
 	return data
 }
 
-func (f *Flow) applyProcesses(ctx context.Context, tx bun.Tx, a *app.App, want []manifest.Process) error {
+func (f *Flow) applyProcesses(ctx context.Context, tx bun.Tx, h *quota.Held, a *app.App, want []manifest.Process) error {
 	ps, err := app.ProcessesOf(ctx, tx, a.GUID)
 	if err != nil {
 		return err
@@ -88,6 +106,11 @@ func (f *Flow) applyProcesses(ctx context.Context, tx bun.Tx, a *app.App, want [
 		told := map[string]bool{"scale": !reflect.DeepEqual(sized, before), "update": !reflect.DeepEqual(sized, *p)}
 		if err := row.Update(ctx, tx, p); err != nil {
 			return err
+		}
+		if told["scale"] {
+			if err := app.Fits(ctx, tx, h, a, p); err != nil {
+				return err
+			}
 		}
 		for _, what := range []string{"update", "scale"} {
 			if !told[what] {
@@ -148,24 +171,32 @@ func (f *Flow) applyApp(ctx context.Context, tx bun.Tx, a *app.App, m manifest.A
 
 var plainHost = regexp.MustCompile(`^[\w-]+$`)
 
-func (f *Flow) applyRoutes(ctx context.Context, tx bun.Tx, a *app.App, m manifest.App) error {
+// applyRoutes gives the other apps that a changed route leads to.
+func (f *Flow) applyRoutes(ctx context.Context, tx bun.Tx, a *app.App, m manifest.App) (touched []string, err error) {
 	if m.NoRoute {
-		return f.Route.Unmap(ctx, tx, a.GUID)
+		return nil, f.Route.Unmap(ctx, tx, a.GUID)
 	}
 	if m.HasRoutes {
 		for _, r := range m.Routes {
-			if err := f.applyRoute(ctx, tx, a, r); err != nil {
-				return inRoute(r.Text, err)
+			others, err := f.applyRoute(ctx, tx, a, r)
+			if err != nil {
+				return nil, inRoute(r.Text, err)
 			}
+			touched = append(touched, others...)
 		}
-		return nil
+		return touched, nil
 	}
 	if !m.RandomRoute && !m.DefaultRoute {
-		return nil
+		return nil, nil
 	}
 	if has, err := tx.NewSelect().Model((*route.Destination)(nil)).Where("app_guid = ?", a.GUID).Exists(ctx); err != nil || has {
-		return err
+		return nil, err
 	}
+	return nil, f.applyDefault(ctx, tx, a, m)
+}
+
+// applyDefault makes a route of the app's name.
+func (f *Flow) applyDefault(ctx context.Context, tx bun.Tx, a *app.App, m manifest.App) error {
 	host := a.Name
 	if m.RandomRoute {
 		host = recipe.RandomHost(a.Name)
@@ -188,7 +219,9 @@ func (f *Flow) applyRoutes(ctx context.Context, tx bun.Tx, a *app.App, m manifes
 	if d == nil {
 		return rest.Unprocessable("No default domains available")
 	}
-	return inRoute(host+"."+d.Name, f.applyRoute(ctx, tx, a, manifest.Route{Text: host + "." + d.Name, Host: host + "." + d.Name}))
+	text := host + "." + d.Name
+	_, err = f.applyRoute(ctx, tx, a, manifest.Route{Text: text, Host: text})
+	return inRoute(text, err)
 }
 
 // inRoute says of which route an error speaks.
@@ -200,35 +233,34 @@ func inRoute(text string, err error) error {
 	return rest.Unprocessable("For route '%s': %s", text, e.Public)
 }
 
-// applyRoute finds or makes one route, and maps it to the web process unless it goes to the app already.
-func (f *Flow) applyRoute(ctx context.Context, tx bun.Tx, a *app.App, want manifest.Route) error {
-	r, err := f.routeFor(ctx, tx, a, want)
+// applyRoute finds or makes one route, and maps it to the web process unless it goes to the app already. It gives the
+// apps besides that hear of the route's change.
+func (f *Flow) applyRoute(ctx context.Context, tx bun.Tx, a *app.App, want manifest.Route) (touched []string, err error) {
+	r, touched, err := f.routeFor(ctx, tx, a, want)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if r == nil {
-		return cf.Errorf(cf.KindNotFound, "UnprocessableEntity", "No domains exist for route %s", want.Text)
+		return nil, cf.Errorf(cf.KindNotFound, "UnprocessableEntity", "No domains exist for route %s", want.Text)
 	}
 	has := new(route.Destination)
 	err = tx.NewSelect().Model(has).Where("route_guid = ? AND app_guid = ?", r.GUID, a.GUID).OrderExpr("id").Limit(1).Scan(ctx)
-	protocol := want.Protocol
-	if err == nil && (protocol == "" || protocol == has.Protocol) {
-		return nil
+	if err == nil {
+		if want.Protocol == "" || want.Protocol == has.Protocol {
+			return touched, nil
+		}
+		return touched, f.Route.SetProtocol(ctx, tx, has, want.Protocol)
 	}
-	replace := err == nil // another protocol
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return err
+	if !errors.Is(err, sql.ErrNoRows) {
+		return nil, err
 	}
-	if protocol == "" {
-		protocol = "http1"
-	}
-	to := &route.Destination{AppGUID: a.GUID, Process: app.Web, Port: recipe.DefaultPort, Protocol: protocol}
-	_, err = f.Route.Map(ctx, tx, r, []*route.Destination{to}, replace)
-	return err
+	to := &route.Destination{AppGUID: a.GUID, Process: app.Web, Port: recipe.DefaultPort, Protocol: cmp.Or(want.Protocol, "http1")}
+	_, err = f.Route.Map(ctx, tx, r, []*route.Destination{to}, false)
+	return touched, err
 }
 
 // routeFor is the route that a manifest means; nil when no domain fits.
-func (f *Flow) routeFor(ctx context.Context, tx bun.Tx, a *app.App, want manifest.Route) (*route.Route, error) {
+func (f *Flow) routeFor(ctx context.Context, tx bun.Tx, a *app.App, want manifest.Route) (r *route.Route, touched []string, err error) {
 	for _, pair := range want.Candidates() {
 		d := new(route.Domain)
 		err := tx.NewSelect().Model(d).Where("name = ?", pair[1]).Scan(ctx)
@@ -236,52 +268,38 @@ func (f *Flow) routeFor(ctx context.Context, tx bun.Tx, a *app.App, want manifes
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		r := new(route.Route)
-		err = tx.NewSelect().Model(r).Where("domain_guid = ? AND host_key = ? AND path = ? AND port = ?",
-			d.GUID, access.Fold(pair[0]), want.Path, want.Port).Scan(ctx)
+		err = tx.NewSelect().Model(r).Where("domain_guid = ? AND host_key = ? AND LOWER(path) = ? AND port = ?",
+			d.GUID, access.Fold(pair[0]), access.Fold(want.Path), want.Port).Scan(ctx)
 		if errors.Is(err, sql.ErrNoRows) {
-			made := &route.Route{Host: pair[0], Path: want.Path, DomainGUID: d.GUID, SpaceGUID: a.SpaceGUID}
-			return made, f.makeRoute(ctx, tx, made, want)
+			made := &route.Route{Host: pair[0], Path: want.Path, Port: want.Port, DomainGUID: d.GUID, SpaceGUID: a.SpaceGUID}
+			return made, nil, f.makeRoute(ctx, tx, made, want)
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if r.SpaceGUID != a.SpaceGUID {
-			return nil, rest.Unprocessable("Routes cannot be mapped to destinations in different spaces")
+		if ok, err := r.Available(ctx, tx, a.SpaceGUID); err != nil {
+			return nil, nil, err
+		} else if !ok {
+			return nil, nil, rest.Unprocessable("Routes cannot be mapped to destinations in different spaces")
 		}
 		if len(want.Options) > 0 {
-			r.Options.V = options(r.Options.V, want.Options)
-			err = row.Update(ctx, tx, r)
+			touched, err = f.Route.SetOptions(ctx, tx, r, want.Options)
 		}
-		return r, err
+		return r, touched, err
 	}
-	return nil, nil
+	return nil, nil, nil
 }
 
-func (f *Flow) makeRoute(ctx context.Context, tx bun.Tx, r *route.Route, want manifest.Route) error {
+func (f *Flow) makeRoute(ctx context.Context, tx bun.Tx, r *route.Route, want manifest.Route) (err error) {
 	if err := access.Enabled(ctx, tx, "route_creation"); err != nil {
 		return err
 	}
-	if want.Port != 0 {
-		return rest.Unprocessable("Routes with protocol 'http' do not support ports.")
+	if r.Options.V, err = route.Options(want.Options).Merge(nil); err != nil {
+		return err
 	}
-	r.Options.V = options(nil, want.Options)
 	data := map[string]any{"request": map[string]any{"host": r.Host, "path": r.Path}}
 	return f.Route.Insert(ctx, tx, r, triggered(data))
-}
-
-// options merges the options that a manifest gives a route; null removes one.
-func options(has map[string]string, want map[string]any) map[string]string {
-	out := map[string]string{}
-	for k, v := range has {
-		out[k] = v
-	}
-	for k, v := range want {
-		if delete(out, k); v != nil {
-			out[k] = fmt.Sprint(v)
-		}
-	}
-	return out
 }

@@ -17,11 +17,13 @@ import (
 	"ingot/capi/app"
 	"ingot/capi/build"
 	"ingot/capi/flow/recipe"
+	"ingot/capi/org"
 	"ingot/capi/route"
 	"ingot/cf"
 	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
+	"ingot/rest/quota"
 	"ingot/rest/row"
 )
 
@@ -130,6 +132,9 @@ func (f *Flow) place(ctx context.Context, a *app.App, group string) (recipe.Plac
 	if at.Org, err = access.OrgByGUID(ctx, f.DB.Read(), at.Space.OrgGUID); err != nil {
 		return at, fmt.Errorf("organization of app %s: %w", a.GUID, err)
 	}
+	if at.Segment, err = org.SegmentOf(ctx, f.DB.Read(), at.Space, at.Org); err != nil {
+		return at, fmt.Errorf("isolation segment of app %s: %w", a.GUID, err)
+	}
 	at.Group, err = f.Admin.EnvGroup(ctx, group)
 	return at, err
 }
@@ -173,16 +178,32 @@ func (f *Flow) restart(c *rest.Call) error {
 // turn writes the wanted state of an app, tells the scheduler, and answers the app. A start of a stopped app and every
 // restart give its processes new versions: new LRPs, which take the present droplet, environment and sizes.
 func (f *Flow) turn(c *rest.Call, a *app.App, state app.State, verb, line string) error {
-	err := c.Change(a, func(ctx context.Context, tx bun.Tx) error {
-		if a.Droplet == "" && state == app.Started {
-			return rest.Unprocessable("Assign a droplet before starting this app.")
-		}
-		if state == app.Started && (a.State != app.Started || verb == "restart") {
-			if err := renew(ctx, tx, a.GUID); err != nil {
+	err := c.Write(func(ctx context.Context, tx bun.Tx) error {
+		var h *quota.Held
+		if state == app.Started {
+			var err error
+			if h, err = quota.Hold(ctx, f.DB, tx, a.SpaceGUID); err != nil {
 				return err
 			}
 		}
+		if err := row.Lock(ctx, f.DB, tx, a); errors.Is(err, sql.ErrNoRows) {
+			return rest.NotFound("app")
+		} else if err != nil {
+			return err
+		}
+		if a.Droplet == "" && state == app.Started {
+			return rest.Unprocessable("Assign a droplet before starting this app.")
+		}
+		anew := state == app.Started && (a.State != app.Started || verb == "restart")
 		a.State = state
+		if err := row.Update(ctx, tx, a); err != nil {
+			return err
+		}
+		if anew {
+			if err := renew(ctx, tx, h, a); err != nil {
+				return err
+			}
+		}
 		return app.Record(ctx, tx, "audit.app."+verb, a, nil)
 	})
 	if err != nil {
@@ -193,15 +214,19 @@ func (f *Flow) turn(c *rest.Call, a *app.App, state app.State, verb, line string
 	return f.App.Apps.Show(c, http.StatusOK, a)
 }
 
-func renew(ctx context.Context, tx bun.Tx, guid string) error {
-	ps, err := app.ProcessesOf(ctx, tx, guid)
+// renew gives the processes of a started app new versions, if its quotas have room for it.
+func renew(ctx context.Context, tx bun.Tx, h *quota.Held, a *app.App) error {
+	ps, err := app.ProcessesOf(ctx, tx, a.GUID)
+	if err != nil {
+		return err
+	}
 	for _, p := range ps {
 		p.Version = cf.NewGUID()
 		if err := row.Update(ctx, tx, p); err != nil {
 			return err
 		}
 	}
-	return err
+	return app.Fits(ctx, tx, h, a, ps...)
 }
 
 // currentDroplet is the current droplet of the request's app.

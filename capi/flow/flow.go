@@ -8,6 +8,7 @@ package flow
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -67,7 +68,7 @@ func (f *Flow) Join() {
 	}
 	f.Org.SpaceContents = append(f.Org.SpaceContents, f.emptySpace)
 	f.Org.OrgContents = append(f.Org.OrgContents, f.emptyOrg)
-	f.Org.Usages = append(f.Org.Usages, usage)
+	f.Org.Usages = append(f.Org.Usages, app.Count, route.Count)
 	f.Admin.StackUsed = func(ctx context.Context, db bun.IDB, name string) (bool, error) {
 		return db.NewSelect().Model((*app.App)(nil)).Where("stack = ?", name).Exists(ctx)
 	}
@@ -111,9 +112,9 @@ func (f *Flow) Jobs() []job.Kind {
 	}
 }
 
-// Start makes the default domain, and from then on brings rows and scheduler together, at once and then now and again.
+// Start makes the default domain and the one for service discovery, and from then on brings rows and scheduler together, at once and then now and again.
 func (f *Flow) Start(ctx context.Context) error {
-	if err := f.Route.Ensure(ctx, f.Domain); err != nil {
+	if err := errors.Join(f.Route.Ensure(ctx, f.Domain, false), f.Route.Ensure(ctx, "apps.internal", true)); err != nil {
 		return err
 	}
 	every := f.Every

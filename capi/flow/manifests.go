@@ -17,6 +17,7 @@ import (
 	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
+	"ingot/rest/fault"
 	"ingot/rest/job"
 )
 
@@ -46,7 +47,7 @@ func (f *Flow) flags(ctx context.Context) func(string) error {
 		err := access.Enabled(ctx, f.DB.Read(), flag)
 		var e *cf.Error
 		if errors.As(err, &e) {
-			_, faults := rest.Describe(e)
+			_, faults := fault.Describe(e)
 			return errors.New(faults[0].Detail)
 		}
 		if err == nil && flag != "hash_based_routing" {
@@ -163,7 +164,7 @@ func named(name string, err error) error {
 	if err == nil || !errors.As(err, &e) || strings.HasPrefix(e.Public, "For application '") {
 		return err
 	}
-	_, faults := rest.Describe(e)
+	_, faults := fault.Describe(e)
 	return &cf.Error{Kind: e.Kind, Code: e.Code, Public: "For application '" + name + "': " + faults[0].Detail, Cause: e.Cause}
 }
 

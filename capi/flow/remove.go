@@ -10,13 +10,11 @@ import (
 	"ingot/capi/app"
 	"ingot/capi/build"
 	"ingot/capi/flow/recipe"
-	"ingot/capi/org"
 	"ingot/capi/route"
 	"ingot/cf"
 	"ingot/rest"
 	"ingot/rest/access"
 	"ingot/rest/job"
-	"ingot/rest/row"
 )
 
 // removeApp is the job app.delete.
@@ -39,6 +37,9 @@ func (f *Flow) remove(ctx context.Context, j *job.Job, guid string) error {
 		}
 	}
 	err = f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := f.DB.LockRow(ctx, tx, "app_apps", guid); err != nil { // nothing is mapped to it any more
+			return err
+		}
 		if err := f.Route.Unmap(ctx, tx, guid); err != nil {
 			return err
 		}
@@ -72,47 +73,12 @@ func (f *Flow) emptySpace(ctx context.Context, j *job.Job, space string) error {
 			return err
 		}
 	}
-	return f.Route.RemoveWhere(ctx, "space_guid = ?", space)
+	return f.Route.EmptySpace(ctx, space)
 }
 
 // emptyOrg deletes the domains of an organization.
 func (f *Flow) emptyOrg(ctx context.Context, _ *job.Job, guid string) error {
-	if err := f.Route.RemoveWhere(ctx, "domain_guid IN (SELECT guid FROM route_domains WHERE org_guid = ?)", guid); err != nil {
-		return err
-	}
-	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		return row.DeleteWhere(ctx, tx, "route_domains", "org_guid = ?", guid)
-	})
-}
-
-// usage counts what an organization or a space uses.
-func usage(ctx context.Context, db bun.IDB, where org.Within, u *org.Usage) error {
-	within := func(q *bun.SelectQuery) *bun.SelectQuery {
-		switch {
-		case where.Space != "":
-			return q.Where("space_guid = ?", where.Space)
-		case where.Org != "":
-			return q.Where("space_guid IN (SELECT guid FROM rest_spaces WHERE org_guid = ?)", where.Org)
-		}
-		return q
-	}
-	err := within(db.NewSelect().Model((*app.Process)(nil))).
-		ColumnExpr("COALESCE(SUM(instances), 0), COALESCE(SUM(instances * memory_mb), 0)").
-		Where("app_guid IN (SELECT guid FROM app_apps WHERE state = ?)", app.Started).Scan(ctx, &u.StartedInstances, &u.MemoryMB)
-	if err != nil {
-		return err
-	}
-	routes, err := within(db.NewSelect().Model((*route.Route)(nil))).Count(ctx)
-	if u.Routes = int(routes); err != nil || where.Space != "" {
-		return err
-	}
-	q := db.NewSelect().Model((*route.Domain)(nil)).Where("org_guid <> ''")
-	if where.Org != "" {
-		q = q.Where("org_guid = ?", where.Org)
-	}
-	domains, err := q.Count(ctx)
-	u.Domains = int(domains)
-	return err
+	return f.Route.EmptyOrg(ctx, guid)
 }
 
 func (f *Flow) clearCache(c *rest.Call) error {

@@ -49,15 +49,15 @@ func (f *featureBody) Take(b *rest.Body) {
 }
 
 func updateSpaceFeature(c *rest.Call) error {
-	var in featureBody
-	if err := rest.Take(c, &in); err != nil {
-		return err
-	}
 	s, err := featureOf(c)
 	if err != nil {
 		return err
 	}
 	if err := access.MayWriteSpace(c.Ctx(), c.DB(), s, access.SpaceUpdaters...); err != nil {
+		return err
+	}
+	var in featureBody
+	if err := rest.Take(c, &in); err != nil {
 		return err
 	}
 	err = c.Change(s, func(context.Context, bun.Tx) error {

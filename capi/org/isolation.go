@@ -3,12 +3,15 @@ package org
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 
 	"github.com/uptrace/bun"
 
+	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
+	"ingot/rest/row"
 )
 
 // segmentBody is {"data": {"guid": "..."}} or {"data": null}.
@@ -37,6 +40,14 @@ func (s *segmentBody) Take(b *rest.Body) {
 	}
 }
 
+// entitled tells whether the organization may have the segment; anybody may have none.
+func (s *segmentBody) entitled(ctx context.Context, db bun.IDB, org string) (bool, error) {
+	if s.GUID == "" {
+		return true, nil
+	}
+	return (&entitlement{Segment: s.GUID, Org: org}).there(ctx, db)
+}
+
 func relationship(c *rest.Call, guid, path string, args ...any) error {
 	links := rest.Object{"self": c.Link(path, args...)}
 	if guid != "" {
@@ -60,8 +71,8 @@ func orgIsolation(c *rest.Call) error {
 	return relationship(c, o.Isolation, orgSegment, o.GUID)
 }
 
-// setOrgIsolation takes a segment away. None can be set: no organization is entitled to one as long as there are none.
-func setOrgIsolation(c *rest.Call) error {
+// setOrgIsolation sets the default segment of an organization, or takes it away.
+func (f *Family) setOrgIsolation(c *rest.Call) error {
 	var in segmentBody
 	if err := rest.Take(c, &in); err != nil {
 		return err
@@ -73,17 +84,19 @@ func setOrgIsolation(c *rest.Call) error {
 	if err := access.MayWriteOrg(c.Ctx(), c.DB(), o, access.OrgWriters...); err != nil {
 		return err
 	}
-	if in.GUID != "" {
-		return rest.Unprocessable("Unable to assign isolation segment with guid '%s'. Ensure it has been entitled to the organization.", in.GUID)
-	}
-	err = c.Change(o, func(context.Context, bun.Tx) error {
-		o.Isolation = ""
+	err = c.Change(o, func(ctx context.Context, tx bun.Tx) error {
+		if ok, err := in.entitled(ctx, tx, o.GUID); err != nil {
+			return err
+		} else if !ok {
+			return rest.Unprocessable("Unable to assign isolation segment with guid '%s'. Ensure it has been entitled to the organization.", in.GUID)
+		}
+		o.Isolation = in.GUID
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	return relationship(c, "", orgSegment, o.GUID)
+	return relationship(c, in.GUID, orgSegment, o.GUID)
 }
 
 func spaceIsolation(c *rest.Call) error {
@@ -95,7 +108,7 @@ func spaceIsolation(c *rest.Call) error {
 }
 
 // setSpaceIsolation is setOrgIsolation for a space.
-func setSpaceIsolation(c *rest.Call) error {
+func (f *Family) setSpaceIsolation(c *rest.Call) error {
 	s, err := rest.Find[access.Space](c, "space", c.Arg("guid"))
 	if err != nil {
 		return err
@@ -112,16 +125,29 @@ func setSpaceIsolation(c *rest.Call) error {
 	if err := rest.Take(c, &in); err != nil {
 		return err
 	}
-	if in.GUID != "" {
-		return rest.Unprocessable("Unable to assign isolation segment with guid '%s'. "+
-			"Ensure it has been entitled to the organization that this space belongs to.", in.GUID)
-	}
-	err = c.Change(s, func(ctx context.Context, tx bun.Tx) error {
-		s.Isolation = ""
+	err = c.Write(func(ctx context.Context, tx bun.Tx) error {
+		if err := access.HoldOrg(ctx, f.DB, tx, s.OrgGUID); err != nil { // so that it stays entitled
+			return err
+		}
+		if err := row.Lock(ctx, f.DB, tx, s); errors.Is(err, sql.ErrNoRows) {
+			return rest.NotFound("space")
+		} else if err != nil {
+			return err
+		}
+		if ok, err := in.entitled(ctx, tx, s.OrgGUID); err != nil {
+			return err
+		} else if !ok {
+			return rest.Unprocessable("Unable to assign isolation segment with guid '%s'. "+
+				"Ensure it has been entitled to the organization that this space belongs to.", in.GUID)
+		}
+		s.Isolation = in.GUID
+		if err := row.Update(ctx, tx, s); err != nil {
+			return err
+		}
 		return c.Event(ctx, tx, "audit.space.update", spaceTarget(s))
 	})
 	if err != nil {
 		return err
 	}
-	return relationship(c, "", spaceSegment, s.GUID)
+	return relationship(c, in.GUID, spaceSegment, s.GUID)
 }

@@ -1,5 +1,5 @@
-// Package org is the family of nouns about who works where: organizations, spaces, roles, users and organization
-// quotas.
+// Package org is the family of nouns about who works where: organizations, spaces, roles, users, quotas and isolation
+// segments.
 //
 // It promises that deleting an organization or a space deletes everything in it, as a job that goes on after a crash:
 // the families that keep something in spaces say how (SpaceContents, OrgContents). It will not decide who sees what: that is
@@ -10,12 +10,11 @@ import (
 	"context"
 	"embed"
 
-	"github.com/uptrace/bun"
-
 	"ingot/cf"
 	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/job"
+	"ingot/rest/quota"
 )
 
 //go:embed migrations/*.sql
@@ -30,20 +29,29 @@ type Family struct {
 	SpaceContents []func(ctx context.Context, j *job.Job, space string) error
 	OrgContents   []func(ctx context.Context, j *job.Job, org string) error
 	// Usages add what other families count to a usage summary.
-	Usages []func(ctx context.Context, db bun.IDB, where Within, u *Usage) error
+	Usages []quota.Counter
 }
 
-// Migrate brings the family's tables up to date and makes the default quota.
+// Migrate brings the family's tables up to date and makes what is always there: the default quota and the
+// shared segment.
 func (f *Family) Migrate(ctx context.Context) error {
+	if err := quota.Migrate(ctx, f.DB); err != nil {
+		return err
+	}
 	if err := f.DB.Migrate(ctx, migrations, "capi_org_schema"); err != nil {
 		return err
 	}
-	return f.ensureQuota(ctx)
+	for _, ensure := range []func(context.Context) error{f.ensureQuota, f.ensureShared} {
+		if err := ensure(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Nouns are the family's rows.
 func (f *Family) Nouns() []rest.Noun {
-	return []rest.Noun{f.organizations(), f.spaces(), f.roles(), f.users(), f.quotas()}
+	return []rest.Noun{f.organizations(), f.spaces(), f.roles(), f.users(), f.orgQuotas(), f.spaceQuotas(), f.segments()}
 }
 
 // Routes are the endpoints that are no list, get, create, update or delete of a noun.
@@ -56,8 +64,15 @@ func (f *Family) Routes() []rest.Route {
 		{Pattern: "GET /v3/spaces/{guid}/usage_summary", Handle: f.spaceUsage},
 		{Pattern: "GET /v3/info/usage_summary", Handle: f.usage},
 		{Pattern: "GET /v3/organizations/{guid}/relationships/default_isolation_segment", Handle: orgIsolation},
-		{Pattern: "PATCH /v3/organizations/{guid}/relationships/default_isolation_segment", Handle: setOrgIsolation},
+		{Pattern: "PATCH /v3/organizations/{guid}/relationships/default_isolation_segment", Handle: f.setOrgIsolation},
 		{Pattern: "GET /v3/spaces/{guid}/relationships/isolation_segment", Handle: spaceIsolation},
-		{Pattern: "PATCH /v3/spaces/{guid}/relationships/isolation_segment", Handle: setSpaceIsolation},
+		{Pattern: "PATCH /v3/spaces/{guid}/relationships/isolation_segment", Handle: f.setSpaceIsolation},
+		{Pattern: "POST /v3/organization_quotas/{guid}/relationships/organizations", Handle: f.applyOrgQuota},
+		{Pattern: "POST /v3/space_quotas/{guid}/relationships/spaces", Handle: f.applySpaceQuota},
+		{Pattern: "DELETE /v3/space_quotas/{guid}/relationships/spaces/{space_guid}", Handle: f.unapplySpaceQuota},
+		{Pattern: "GET /v3/isolation_segments/{guid}/relationships/organizations", Handle: f.segmentOrgs},
+		{Pattern: "POST /v3/isolation_segments/{guid}/relationships/organizations", Handle: f.entitle},
+		{Pattern: "DELETE /v3/isolation_segments/{guid}/relationships/organizations/{org_guid}", Handle: f.revoke},
+		{Pattern: "GET /v3/isolation_segments/{guid}/relationships/spaces", Handle: f.segmentSpaces},
 	}
 }

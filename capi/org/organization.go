@@ -13,6 +13,7 @@ import (
 	"ingot/rest/access"
 	"ingot/rest/event"
 	"ingot/rest/job"
+	"ingot/rest/quota"
 	"ingot/rest/row"
 )
 
@@ -33,6 +34,8 @@ func (f *Family) organizations() *rest.Resource[access.Organization] {
 				},
 			}
 		},
+		Subs: []rest.Sub{{Path: "/v3/isolation_segments/{guid}/organizations", Parent: "isolation_segment",
+			Where: "guid IN (SELECT org_guid FROM capi_isolation_entitlements WHERE segment_guid = ?)"}},
 		Create: f.createOrg,
 		Update: f.updateOrg,
 		Delete: func(c *rest.Call, _ *access.Organization) error { return c.Admins() },
@@ -89,7 +92,11 @@ func (f *Family) createOrg(c *rest.Call) (*access.Organization, error) {
 		return nil, err
 	}
 	err := c.Write(func(ctx context.Context, tx bun.Tx) error {
-		err := tx.NewSelect().Model((*quota)(nil)).Column("guid").Where("name_key = ?", defaultQuota).Scan(ctx, &o.QuotaGUID)
+		q := tx.NewSelect().Model((*quota.OfOrg)(nil)).Column("guid").Where("org_guid = '' AND name_key = ?", defaultQuota)
+		err := f.DB.ForUpdate(q).Scan(ctx, &o.QuotaGUID)
+		if errors.Is(err, sql.ErrNoRows) {
+			return cf.Errorf(cf.KindInvalid, "OrganizationInvalid", "Quota Definition could not be found: %s", defaultQuota)
+		}
 		if err != nil {
 			return err
 		}
@@ -177,7 +184,12 @@ func (f *Family) removeOrgParts(ctx context.Context, j *job.Job, o *access.Organ
 		if err := f.DB.LockRow(ctx, tx, "rest_organizations", o.GUID); err != nil {
 			return err
 		}
-		if err := row.DeleteWhere(ctx, tx, "rest_roles", "org_guid = ?", o.GUID); err != nil {
+		for _, table := range []string{"rest_roles", "rest_quotas"} {
+			if err := row.DeleteWhere(ctx, tx, table, "org_guid = ?", o.GUID); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.NewDelete().Model((*entitlement)(nil)).Where("org_guid = ?", o.GUID).Exec(ctx); err != nil {
 			return err
 		}
 		if err := row.Delete(ctx, tx, o); err != nil {

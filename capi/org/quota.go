@@ -3,103 +3,206 @@ package org
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"github.com/uptrace/bun"
 
 	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
+	"ingot/rest/quota"
 	"ingot/rest/row"
 )
 
-// quota is a row of organization quotas.
-type quota struct {
-	bun.BaseModel `bun:"table:capi_organization_quotas"`
-	row.Row
-	Name    string           `bun:"name"`
-	NameKey string           `bun:"name_key"`
-	Limits  sql.JSON[limits] `bun:"limits"`
-	Orgs    []string         `bun:"-"` // that have it
-}
-
-// limits of a quota; nil is unlimited.
-type limits struct {
-	Apps struct {
-		TotalMemory   *int `json:"total_memory_in_mb"`
-		ProcessMemory *int `json:"per_process_memory_in_mb"`
-		Instances     *int `json:"total_instances"`
-		Tasks         *int `json:"per_app_tasks"`
-		LogRate       *int `json:"log_rate_limit_in_bytes_per_second"`
-	} `json:"apps"`
-	Services struct {
-		Paid      bool `json:"paid_services_allowed"`
-		Instances *int `json:"total_service_instances"`
-		Keys      *int `json:"total_service_keys"`
-	} `json:"services"`
-	Routes struct {
-		Total *int `json:"total_routes"`
-		Ports *int `json:"total_reserved_ports"`
-	} `json:"routes"`
-	Domains struct {
-		Total *int `json:"total_domains"`
-	} `json:"domains"`
-}
-
+// defaultQuota is the name of the quota that new organizations get.
 const defaultQuota = "default"
 
-// ensureQuota makes the quota of organizations that name none, with the limits of cf-deployment.
+// ensureQuota makes the quota of organizations that name none, with the limits of cf-deployment: 100 GB of memory, 1000
+// routes, 100 service instances.
 func (f *Family) ensureQuota(ctx context.Context) error {
 	err := f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if ok, err := tx.NewSelect().Model((*quota)(nil)).Where("name_key = ?", defaultQuota).Exists(ctx); ok || err != nil {
+		ok, err := tx.NewSelect().Model((*quota.OfOrg)(nil)).Where("org_guid = '' AND name_key = ?", defaultQuota).Exists(ctx)
+		if ok || err != nil {
 			return err
 		}
-		q := &quota{Name: defaultQuota, NameKey: access.Fold(defaultQuota)}
+		q := &quota.OfOrg{Quota: quota.Quota{Name: defaultQuota, NameKey: defaultQuota}}
 		memory, routes, services := 102400, 1000, 100
-		q.Limits.V.Apps.TotalMemory, q.Limits.V.Routes.Total = &memory, &routes
-		q.Limits.V.Services.Instances, q.Limits.V.Services.Paid = &services, true
+		q.Limits.V.Apps.Memory, q.Limits.V.Routes.Total = &memory, &routes
+		q.Limits.V.Services = quota.Services{Paid: true, Instances: &services}
 		return row.Insert(ctx, tx, q)
 	})
-	if err != nil {
+	if err != nil && !sql.IsUnique(err) { // else another process was faster
 		return fmt.Errorf("default quota: %w", err)
 	}
 	return nil
 }
 
-func (f *Family) quotas() *rest.Resource[quota] {
-	return &rest.Resource[quota]{
-		Kind: "organization_quota", Path: "/v3/organization_quotas",
-		Visible: access.Everyone,
-		Filters: []rest.Filter{
-			{Param: "names", Where: "name_key IN (?)", Fold: true},
-			{Param: "organization_guids", Where: "guid IN (SELECT quota_guid FROM rest_organizations WHERE guid IN (?))"},
-		},
-		Fill: fillQuotas,
-		View: func(c *rest.Call, q *quota) rest.Object {
-			l := q.Limits.V
-			return rest.Object{
-				"name": q.Name, "apps": l.Apps, "services": l.Services, "routes": l.Routes, "domains": l.Domains,
-				"relationships": rest.Object{"organizations": rest.ToMany(q.Orgs)},
-			}
-		},
+// quotaView shows what both kinds of quota have in common.
+func quotaView(q *quota.Quota) rest.Object {
+	l := q.Limits.V
+	return rest.Object{"name": q.Name, "apps": l.Apps, "services": l.Services, "routes": l.Routes}
+}
+
+type quotaBody struct {
+	new, ofSpace bool
+	name         rest.Opt[string]
+	org          rest.Opt[string]   // of a space quota
+	holders      rest.Opt[[]string] // organizations or spaces
+	paid         rest.Opt[bool]
+	limits       []limitIn
+}
+
+// limitIn is a limit that a body gives; its value is Null where it takes the limit away.
+type limitIn struct {
+	rest.Opt[int]
+	of func(l *quota.Limits) **int
+}
+
+func (t *quotaBody) Take(b *rest.Body) {
+	b.String("name", &t.name, rest.Length(1, 250))
+	if b.Has("name") && !t.new {
+		rest.Required(b, "name", &t.name)
+	}
+	b.Nested("apps", func(b *rest.Body) {
+		t.limit(b, "total_memory_in_mb", math.MaxInt32, func(l *quota.Limits) **int { return &l.Apps.Memory })
+		t.limit(b, "per_process_memory_in_mb", math.MaxInt32, func(l *quota.Limits) **int { return &l.Apps.ProcessMemory })
+		t.limit(b, "total_instances", math.MaxInt32, func(l *quota.Limits) **int { return &l.Apps.Instances })
+		t.limit(b, "per_app_tasks", math.MaxInt32, func(l *quota.Limits) **int { return &l.Apps.Tasks })
+		t.limit(b, "log_rate_limit_in_bytes_per_second", math.MaxInt64, func(l *quota.Limits) **int { return &l.Apps.LogRate })
+	})
+	b.Nested("services", func(b *rest.Body) {
+		t.limit(b, "total_service_keys", math.MaxInt32, func(l *quota.Limits) **int { return &l.Services.Keys })
+		t.limit(b, "total_service_instances", math.MaxInt32, func(l *quota.Limits) **int { return &l.Services.Instances })
+		b.Bool("paid_services_allowed", &t.paid)
+	})
+	b.Nested("routes", func(b *rest.Body) {
+		t.limit(b, "total_routes", math.MaxInt32, func(l *quota.Limits) **int { return &l.Routes.Total })
+		t.limit(b, "total_reserved_ports", math.MaxInt32, func(l *quota.Limits) **int { return &l.Routes.Ports })
+	})
+	if !t.ofSpace {
+		b.Nested("domains", func(b *rest.Body) {
+			t.limit(b, "total_domains", math.MaxInt32, func(l *quota.Limits) **int { return &l.Domains.Total })
+		})
+	}
+	if !t.new {
+		return
+	}
+	b.Relationships(!t.ofSpace, func(b *rest.Body) {
+		if !t.ofSpace {
+			b.ToMany("organizations", &t.holders)
+			return
+		}
+		b.ToOne("organization", &t.org, rest.Required)
+		b.ToMany("spaces", &t.holders)
+	})
+	rest.Required(b, "name", &t.name)
+}
+
+func (t *quotaBody) limit(b *rest.Body, key string, most int, of func(l *quota.Limits) **int) {
+	in := limitIn{of: of}
+	if b.Int(key, &in.Opt, math.MinInt, most, fmt.Sprintf("must be less than or equal to %d", most)); in.V < 0 {
+		b.Wrong(key, "must be greater than or equal to 0")
+	}
+	if in.Set {
+		t.limits = append(t.limits, in)
 	}
 }
 
-// fillQuotas reads the organizations of quotas, as far as the caller sees them.
-func fillQuotas(c *rest.Call, quotas []*quota) error {
-	byGUID := map[string]*quota{}
-	var guids []string
-	for _, q := range quotas {
-		byGUID[q.GUID] = q
-		guids = append(guids, q.GUID)
+// apply puts what the body says into a quota.
+func (t *quotaBody) apply(q *quota.Quota) {
+	q.Name = t.name.Or(q.Name)
+	q.NameKey = access.Fold(q.Name)
+	l := &q.Limits.V
+	if t.new {
+		l.Services.Paid = true
 	}
-	var orgs []access.Organization
-	sel := c.DB().NewSelect().Model(&orgs).Column("guid", "quota_guid").Where("quota_guid IN (?)", bun.List(guids)).OrderExpr("id")
-	if err := access.InOrgs("guid")(c.Caller, sel).Scan(c.Ctx()); err != nil {
+	if t.paid.Set {
+		l.Services.Paid = t.paid.Or(true)
+	}
+	for _, in := range t.limits {
+		if *in.of(l) = nil; in.Given() {
+			*in.of(l) = &in.V
+		}
+	}
+}
+
+// limitsLogs tells whether the body sets a limit of the log rate.
+func (t *quotaBody) limitsLogs() bool {
+	var l quota.Limits
+	for _, in := range t.limits {
+		if in.Given() {
+			*in.of(&l) = &in.V
+		}
+	}
+	return l.Apps.LogRate != nil
+}
+
+// above tells whether more is allowed than the limit, nil being without end, allows.
+func above(more, limit *int) bool { return limit != nil && more != nil && *more > *limit }
+
+// holder is an organization or a space that has a quota, or shall have it.
+type holder struct {
+	quota.Within
+	name string
+}
+
+// unlimited names those that hold processes without a limit of their log rate.
+func (f *Family) unlimited(ctx context.Context, db bun.IDB, holders []holder) (names []string, err error) {
+	for _, h := range holders {
+		var u quota.Usage
+		for _, count := range f.Usages {
+			if err := count(ctx, db, h.Within, &u); err != nil {
+				return nil, err
+			}
+		}
+		if u.Unlimited > 0 {
+			names = append(names, h.name)
+		}
+	}
+	return names, nil
+}
+
+func holdingOrgs(orgs []*access.Organization) (out []holder) {
+	for _, o := range orgs {
+		out = append(out, holder{quota.Within{Org: o.GUID}, o.Name})
+	}
+	return out
+}
+
+func holdingSpaces(spaces []*access.Space) (out []holder) {
+	for _, s := range spaces {
+		out = append(out, holder{quota.Within{Org: s.OrgGUID, Space: s.GUID}, s.Name})
+	}
+	return out
+}
+
+const noLogLimit = "apps running with an unlimited log rate limit."
+
+// mayLimit refuses, in CF's words, a limit of the log rate that those who have the quota exceed.
+func (f *Family) mayLimit(ctx context.Context, db bun.IDB, kind string, holders []holder) error {
+	names, err := f.unlimited(ctx, db, holders)
+	if err != nil || names == nil {
 		return err
 	}
-	for _, o := range orgs {
-		q := byGUID[o.QuotaGUID]
-		q.Orgs = append(q.Orgs, o.GUID)
+	const words = "Current usage exceeds new quota values. This quota is applied to "
+	switch n := len(names); n {
+	case 1:
+		return rest.Unprocessable(words+"%s '%s' which contains %s", kind, names[0], noLogLimit)
+	case 2:
+		return rest.Unprocessable(words+"%ss '%s', '%s' which contain %s", kind, names[0], names[1], noLogLimit)
+	default:
+		return rest.Unprocessable(words+"%ss '%s', '%s' and %d other %ss which contain %s", kind, names[0], names[1], n-2, kind, noLogLimit)
 	}
-	return nil
+}
+
+// mayGive is mayLimit for those that shall get a quota.
+func (f *Family) mayGive(ctx context.Context, db bun.IDB, kind string, q *quota.Quota, holders []holder) error {
+	if q.Limits.V.Apps.LogRate == nil {
+		return nil
+	}
+	names, err := f.unlimited(ctx, db, holders)
+	if err == nil && names != nil {
+		return rest.Unprocessable("Current usage exceeds new quota values. The %s(s) being assigned this quota contain %s", kind, noLogLimit)
+	}
+	return err
 }

@@ -5,25 +5,11 @@ import (
 
 	"ingot/rest"
 	"ingot/rest/access"
+	"ingot/rest/quota"
 )
 
-// Within is what a usage is counted in: one space, one organization, or (both empty) everywhere.
-type Within struct{ Org, Space string }
-
-// Usage is a usage summary.
-type Usage struct {
-	StartedInstances int `json:"started_instances"`
-	MemoryMB         int `json:"memory_in_mb"`
-	Routes           int `json:"routes"`
-	ServiceInstances int `json:"service_instances"`
-	ReservedPorts    int `json:"reserved_ports"`
-	Domains          int `json:"domains"` // private ones of the organization
-	AppTasks         int `json:"per_app_tasks"`
-	ServiceKeys      int `json:"service_keys"`
-}
-
-func (f *Family) summary(c *rest.Call, where Within, links rest.Object) error {
-	var u Usage
+func (f *Family) summary(c *rest.Call, where quota.Within, links rest.Object) error {
+	var u quota.Usage
 	for _, count := range f.Usages {
 		if err := count(c.Ctx(), c.DB(), where, &u); err != nil {
 			return err
@@ -37,7 +23,7 @@ func (f *Family) orgUsage(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
-	return f.summary(c, Within{Org: o.GUID}, rest.Object{
+	return f.summary(c, quota.Within{Org: o.GUID}, rest.Object{
 		"self":         c.Link("/v3/organizations/%s/usage_summary", o.GUID),
 		"organization": c.Link("/v3/organizations/%s", o.GUID),
 	})
@@ -48,7 +34,7 @@ func (f *Family) spaceUsage(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
-	return f.summary(c, Within{Org: s.OrgGUID, Space: s.GUID}, rest.Object{
+	return f.summary(c, quota.Within{Org: s.OrgGUID, Space: s.GUID}, rest.Object{
 		"self": c.Link("/v3/spaces/%s/usage_summary", s.GUID), "space": c.Link("/v3/spaces/%s", s.GUID),
 	})
 }
@@ -58,5 +44,5 @@ func (f *Family) usage(c *rest.Call) error {
 	if !c.Caller.ReadsAll() {
 		return rest.UnknownRequest()
 	}
-	return f.summary(c, Within{}, rest.Object{"self": c.Link("/v3/info/usage_summary")})
+	return f.summary(c, quota.Within{}, rest.Object{"self": c.Link("/v3/info/usage_summary")})
 }

@@ -93,12 +93,14 @@ func (t *destinationsBody) one(raw json.RawMessage) (*Destination, []string) {
 		}
 	}
 	if given(m["protocol"]) {
-		if json.Unmarshal(m["protocol"], &d.Protocol) != nil || !slices.Contains([]string{"http1", "http2", "tcp"}, d.Protocol) {
+		if json.Unmarshal(m["protocol"], &d.Protocol) != nil || !slices.Contains(protocols, d.Protocol) {
 			bad = append(bad, badProtocol)
 		}
 	}
 	return d, bad
 }
+
+var protocols = []string{"http1", "http2", "tcp"}
 
 const badProtocol = "protocol must be 'http1', 'http2' or 'tcp'."
 
@@ -111,7 +113,7 @@ func takeApp(d *Destination, raw json.RawMessage) []string {
 		return nil
 	}
 	var process map[string]json.RawMessage
-	if json.Unmarshal(app["process"], &process) != nil || len(process) != 1 || json.Unmarshal(process["type"], &d.Process) != nil || d.Process == "" {
+	if json.Unmarshal(app["process"], &process) != nil || len(process) != 1 || json.Unmarshal(process["type"], &d.Process) != nil || d.Process == "" || len(d.Process) > 255 {
 		return []string{`process must have the structure {"type": "process_type"}`}
 	}
 	return nil

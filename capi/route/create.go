@@ -2,9 +2,8 @@ package route
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"ingot/rest"
 	"ingot/rest/access"
 	"ingot/rest/event"
+	"ingot/rest/quota"
 	"ingot/rest/row"
 )
 
@@ -23,7 +23,7 @@ type routeBody struct {
 	host, path    rest.Opt[string]
 	port          rest.Opt[int]
 	space, domain rest.Opt[string]
-	options       map[string]*string
+	options       Options
 	meta          row.Patch
 	hash          bool // the feature flag hash_based_routing is on
 }
@@ -31,6 +31,7 @@ type routeBody struct {
 var (
 	hostName  = regexp.MustCompile(`^([\w-]+|\*)?$`)
 	beginning = regexp.MustCompile(`^(/.*)?$`)
+	uriPath   = regexp.MustCompile("^([A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*$")
 )
 
 // words of CF for hosts.
@@ -39,10 +40,6 @@ const badHost = `must be either "*" or contain only alphanumeric characters, "_"
 func (t *routeBody) Take(b *rest.Body) {
 	b.Metadata(&t.meta)
 	if t.create {
-		b.Relationships(false, func(b *rest.Body) {
-			b.ToOne("space", &t.space, rest.Required)
-			b.ToOne("domain", &t.domain, rest.Required)
-		})
 		b.String("host", &t.host, rest.Length(0, 63), rest.Pattern(hostName, badHost))
 		b.String("path", &t.path, rest.Length(0, 128), rest.Pattern(beginning, "must begin with /"))
 		if strings.Contains(t.path.V, "?") {
@@ -51,63 +48,19 @@ func (t *routeBody) Take(b *rest.Body) {
 		if t.path.V == "/" {
 			b.Wrong("path", "cannot be exactly /")
 		}
-		b.Int("port", &t.port, 0, 65535, "must be less than or equal to 65535")
-	}
-	t.takeOptions(b)
-}
-
-func (t *routeBody) takeOptions(b *rest.Body) {
-	raw := b.Raw("options")
-	if raw == nil {
-		return
-	}
-	var in map[string]json.RawMessage
-	if json.Unmarshal(raw, &in) != nil || in == nil {
-		b.Fault("Options 'options' is not a valid object")
-		return
-	}
-	t.options = map[string]*string{}
-	for k, v := range in {
-		var s *string
-		if json.Unmarshal(v, &s) != nil {
-			text := string(v)
-			s = &text
+		b.Int("port", &t.port, math.MinInt, 65535, "must be less than or equal to 65535")
+		if t.port.V < 0 {
+			b.Wrong("port", "must be greater than or equal to 0")
 		}
-		t.options[k] = s
-	}
-	for _, fault := range CheckOptions(t.options, t.hash) {
-		b.Fault("Options %s", fault)
-	}
-}
-
-// CheckOptions says what is wrong with options of a route, in CF's words.
-func CheckOptions(options map[string]*string, hash bool) (faults []string) {
-	known, algorithms := []string{"loadbalancing"}, []string{"round-robin", "least-connection"}
-	if hash {
-		known, algorithms = append(known, "hash_header", "hash_balance"), append(algorithms, "hash")
-	}
-	for k, v := range options {
-		if !slices.Contains(known, k) {
-			faults = append(faults, fmt.Sprintf("Unknown field(s): '%s'", k))
-		} else if k == "loadbalancing" && v != nil && !slices.Contains(algorithms, *v) {
-			faults = append(faults, fmt.Sprintf("Loadbalancing must be one of '%s' if present", strings.Join(algorithms, ", ")))
+		if raw := string(b.Raw("relationships")); raw == "" || raw == "null" || raw == "{}" {
+			b.Wrong("relationships", "can't be blank")
 		}
+		b.Relationships(false, func(b *rest.Body) {
+			b.ToOne("space", &t.space, rest.Required)
+			b.ToOne("domain", &t.domain, rest.Required)
+		})
 	}
-	slices.Sort(faults)
-	return faults
-}
-
-func mergeOptions(into map[string]string, from map[string]*string) map[string]string {
-	out := map[string]string{}
-	for k, v := range into {
-		out[k] = v
-	}
-	for k, v := range from {
-		if delete(out, k); v != nil {
-			out[k] = *v
-		}
-	}
-	return out
+	t.options = takeOptions(b, t.hash)
 }
 
 func (f *Family) body(c *rest.Call, create bool) (*routeBody, error) {
@@ -138,11 +91,10 @@ func (f *Family) create(c *rest.Call) (*Route, error) {
 	if err := c.MayWriteSpace(t.space.V, access.AppManagers...); err != nil {
 		return nil, err
 	}
-	if t.port.V != 0 {
-		return nil, rest.Unprocessable("Routes with protocol 'http' do not support ports.")
+	r := &Route{Host: t.host.V, Path: t.path.V, Port: t.port.V, DomainGUID: t.domain.V, SpaceGUID: t.space.V}
+	if r.Options.V, err = t.options.Merge(nil); err != nil {
+		return nil, err
 	}
-	r := &Route{Host: t.host.V, Path: t.path.V, DomainGUID: t.domain.V, SpaceGUID: t.space.V}
-	r.Options.V = mergeOptions(nil, t.options)
 	if err := t.meta.Apply(r.Meta()); err != nil {
 		return nil, err
 	}
@@ -155,33 +107,12 @@ func (f *Family) create(c *rest.Call) (*Route, error) {
 
 // Insert makes a route and its event, or says in CF's words why it cannot be. The caller may write the space.
 func (f *Family) Insert(ctx context.Context, tx bun.Tx, r *Route, data map[string]any) error {
-	if err := access.HoldSpace(ctx, f.DB, tx, r.SpaceGUID); err != nil {
-		return err
-	}
-	d := new(Domain)
-	err := tx.NewSelect().Model(d).Where("guid = ?", r.DomainGUID).Scan(ctx)
-	if errors.Is(err, sql.ErrNoRows) { // it was deleted since
-		return rest.Unprocessable("Invalid domain. Ensure that the domain exists and you have access to it.")
-	}
+	h, err := quota.Hold(ctx, f.DB, tx, r.SpaceGUID)
 	if err != nil {
 		return err
 	}
-	r.HostKey, r.DomainName = access.Fold(r.Host), d.Name
-	s, err := access.SpaceByGUID(ctx, tx, r.SpaceGUID)
-	if err != nil {
-		return err
-	}
-	if !d.Shared() && d.OrgGUID != s.OrgGUID {
-		o, err := access.OrgByGUID(ctx, tx, s.OrgGUID)
-		if err != nil {
-			return err
-		}
-		return rest.Unprocessable("Invalid domain. Domain '%s' is not available in organization '%s'.", d.Name, o.Name)
-	}
-	if d.Shared() && r.Host == "*" && !access.From(ctx).Admin() {
-		return rest.Unprocessable("You do not have sufficient permissions to create a route with a wildcard host on a domain not scoped to an organization.")
-	}
-	if err := f.conflict(ctx, tx, r, d); err != nil {
+	r.HostKey = access.Fold(r.Host)
+	if err := f.place(ctx, tx, r); err != nil {
 		return err
 	}
 	err = row.Insert(ctx, tx, r)
@@ -191,38 +122,89 @@ func (f *Family) Insert(ctx context.Context, tx bun.Tx, r *Route, data map[strin
 	if err != nil {
 		return err
 	}
+	if err := fits(ctx, tx, h, r); err != nil {
+		return err
+	}
 	return record(ctx, tx, "audit.route.create", r, data)
 }
 
-func (f *Family) conflict(ctx context.Context, tx bun.Tx, r *Route, d *Domain) error {
+// place holds the route's domain and checks that the route may be in its space; it gives the space.
+func (f *Family) place(ctx context.Context, tx bun.Tx, r *Route) error {
+	d := new(Domain)
+	err := f.DB.ForUpdate(tx.NewSelect().Model(d).Where("guid = ?", r.DomainGUID)).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) { // it was deleted since
+		return rest.Unprocessable("Invalid domain. Ensure that the domain exists and you have access to it.")
+	}
+	if err != nil {
+		return err
+	}
+	r.DomainName = d.Name
+	s, err := access.SpaceByGUID(ctx, tx, r.SpaceGUID)
+	if err != nil {
+		return err
+	}
+	if ok, err := usable(tx.NewSelect().Model((*Domain)(nil)).Where("guid = ?", d.GUID), s.OrgGUID).Exists(ctx); err != nil {
+		return err
+	} else if !ok {
+		o, err := access.OrgByGUID(ctx, tx, s.OrgGUID)
+		if err != nil {
+			return err
+		}
+		return rest.Unprocessable("Invalid domain. Domain '%s' is not available in organization '%s'.", d.Name, o.Name)
+	}
+	if d.Shared() && r.Host == "*" && r.ID == 0 && !access.From(ctx).Admin() {
+		return rest.Unprocessable("You do not have sufficient permissions to create a route with a wildcard host on a domain not scoped to an organization.")
+	}
+	if err := f.wellNamed(ctx, tx, r, d); err != nil {
+		return err
+	}
+	return free(ctx, tx, r, d)
+}
+
+// wellNamed refuses names that no route of the domain may have.
+func (f *Family) wellNamed(ctx context.Context, tx bun.Tx, r *Route, d *Domain) error {
 	full := strings.TrimPrefix(r.HostKey+"."+d.Name, ".")
 	switch {
 	case d.Name == f.Domain && slices.Contains(SystemHosts, r.HostKey):
 		return rest.Unprocessable("Route conflicts with a reserved system route.")
-	case d.Internal && r.Path != "":
-		return rest.Unprocessable("Paths are not supported for internal domains.")
 	case d.Internal && r.Host == "*":
 		return rest.Unprocessable("Wildcard hosts are not supported for internal domains.")
 	case r.Host == "" && d.Shared():
 		return rest.Unprocessable("Missing host. Routes in shared domains must have a host defined.")
 	case len(full) > 253:
 		return rest.Unprocessable("Host combined with domain name must be no more than 253 characters.")
+	case d.Internal && r.Path != "":
+		return rest.Unprocessable("Paths are not supported for internal domains.")
+	case !uriPath.MatchString(r.Path):
+		return rest.Unprocessable("Path is invalid.")
+	case r.Port != 0:
+		return rest.Unprocessable("Routes with protocol 'http' do not support ports.")
+	case r.Host == "":
+		return nil
 	}
-	if r.Host != "" {
-		if same, err := tx.NewSelect().Model((*Domain)(nil)).Where("name = ?", full).Exists(ctx); err != nil {
-			return err
-		} else if same {
-			return rest.Unprocessable("Route conflicts with domain '%s'.", r.Host+"."+d.Name)
-		}
+	same, err := tx.NewSelect().Model((*Domain)(nil)).Where("name = ?", full).Exists(ctx)
+	if err == nil && same {
+		return rest.Unprocessable("Route conflicts with domain '%s'.", r.Host+"."+d.Name)
 	}
-	foreign := tx.NewSelect().Model((*Route)(nil)).Where("domain_guid = ? AND host_key = ? AND space_guid <> ?", d.GUID, r.HostKey, r.SpaceGUID)
-	if other, err := foreign.Exists(ctx); err != nil || other && d.Shared() { // else a path would take requests from another's app
-		if err == nil {
-			err = taken(r)
-		}
-		return err
+	return err
+}
+
+// free refuses a name that another route has. In shared domains a host belongs to one space: otherwise a path would take
+// requests from another's app.
+func free(ctx context.Context, tx bun.Tx, r *Route, d *Domain) error {
+	others := tx.NewSelect().Model((*Route)(nil)).Where("domain_guid = ? AND host_key = ? AND guid <> ?", d.GUID, r.HostKey, r.GUID).
+		WhereGroup(" AND ", func(q *bun.SelectQuery) *bun.SelectQuery {
+			q = q.Where("LOWER(path) = ?", access.Fold(r.Path))
+			if d.Shared() {
+				q = q.WhereOr("space_guid <> ?", r.SpaceGUID)
+			}
+			return q
+		})
+	other, err := others.Exists(ctx)
+	if err == nil && other {
+		return taken(r)
 	}
-	return nil
+	return err
 }
 
 func taken(r *Route) error {
@@ -246,7 +228,13 @@ func (f *Family) update(c *rest.Call, r *Route) error {
 		return err
 	}
 	err = c.Change(r, func(ctx context.Context, tx bun.Tx) error {
-		r.Options.V = mergeOptions(r.Options.V, t.options)
+		if t.options != nil {
+			merged, err := t.options.Merge(r.Options.V)
+			if err != nil {
+				return err
+			}
+			r.Options.V = merged
+		}
 		if err := t.meta.Apply(r.Meta()); err != nil {
 			return err
 		}
@@ -255,12 +243,26 @@ func (f *Family) update(c *rest.Call, r *Route) error {
 	if err != nil || t.options == nil {
 		return err
 	}
-	apps, err := mappedApps(c.Ctx(), c.DB(), r.GUID)
+	apps, err := appsOf(c.Ctx(), c.DB(), r.GUID)
 	f.tell(c.Ctx(), apps)
 	return err
 }
 
-func mappedApps(ctx context.Context, db bun.IDB, route string) (apps []string, err error) {
+func appsOf(ctx context.Context, db bun.IDB, route string) (apps []string, err error) {
 	err = db.NewSelect().Model((*Destination)(nil)).Column("app_guid").Where("route_guid = ?", route).Scan(ctx, &apps)
 	return apps, err
+}
+
+// SetOptions changes the route's options. It gives the apps that must hear of it.
+func (f *Family) SetOptions(ctx context.Context, tx bun.Tx, r *Route, o Options) (apps []string, err error) {
+	if err := lock(ctx, f.DB, tx, r, "route"); err != nil {
+		return nil, err
+	}
+	if r.Options.V, err = o.Merge(r.Options.V); err != nil {
+		return nil, err
+	}
+	if err := row.Update(ctx, tx, r); err != nil {
+		return nil, err
+	}
+	return appsOf(ctx, tx, r.GUID)
 }

@@ -1,7 +1,9 @@
 package route
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -67,11 +69,13 @@ func (f *Family) listDestinations(c *rest.Call) error {
 
 func showDestinations(c *rest.Call, r *Route) error {
 	var ds []*Destination
-	q := c.DB().NewSelect().Model(&ds).Where("route_guid = ?", r.GUID).OrderExpr("guid")
-	for param, column := range map[string]string{"guids": "guid", "app_guids": "app_guid"} {
-		if v := c.R.URL.Query().Get(param); v != "" {
-			q = q.Where("? IN (?)", bun.Ident(column), bun.List(strings.Split(v, ",")))
+	q := c.DB().NewSelect().Model(&ds).Where("route_guid = ?", r.GUID).OrderExpr("id")
+	columns := map[string]string{"guids": "guid", "app_guids": "app_guid"}
+	for param, v := range c.R.URL.Query() {
+		if columns[param] == "" {
+			return rest.Unprocessable("Unknown query parameter(s): '%s'. Valid parameters are: 'guids', 'app_guids'", param)
 		}
+		q = q.Where("? IN (?)", bun.Ident(columns[param]), bun.List(strings.Split(v[0], ",")))
 	}
 	if err := q.Scan(c.Ctx()); err != nil {
 		return err
@@ -93,7 +97,7 @@ func (f *Family) setDestinations(c *rest.Call, replace bool) error {
 	if err := c.MayWriteSpace(r.SpaceGUID, access.AppManagers...); err != nil {
 		return err
 	}
-	if err := f.checkApps(c, r, t.to); err != nil {
+	if err := checkApps(c, t.to); err != nil {
 		return err
 	}
 	var apps []string
@@ -108,43 +112,34 @@ func (f *Family) setDestinations(c *rest.Call, replace bool) error {
 	return showDestinations(c, r)
 }
 
-// checkApps refuses apps that are not there, that the caller does not see, or that live elsewhere.
-func (f *Family) checkApps(c *rest.Call, r *Route, ds []*Destination) error {
-	var missing, foreign []string
+// checkApps refuses apps that are not there or that the caller does not see.
+func checkApps(c *rest.Call, ds []*Destination) error {
+	var missing []string
 	for _, d := range ds {
 		seen, err := c.Ref("app", d.AppGUID)
 		if err != nil {
 			return err
 		}
-		if !seen {
+		if !seen && !slices.Contains(missing, d.AppGUID) {
 			missing = append(missing, d.AppGUID)
-			continue
-		}
-		a, err := f.App(c.Ctx(), c.DB(), d.AppGUID)
-		if err != nil {
-			return err
-		}
-		if a.Space != r.SpaceGUID {
-			foreign = append(foreign, d.AppGUID)
 		}
 	}
 	if missing != nil {
-		return rest.Unprocessable(`App(s) with guid(s) "%s" do not exist.`, strings.Join(missing, `", "`))
-	}
-	if foreign != nil {
-		return rest.Unprocessable("Routes destinations must be in either the route's space or the route's shared spaces")
+		return rest.Unprocessable(noApps, strings.Join(missing, `", "`))
 	}
 	return nil
 }
 
+const noApps = `App(s) with guid(s) "%s" do not exist.`
+
 // Map adds destinations to the route, or makes them all it has, with the apps' events. It gives the apps whose routes
 // changed.
 func (f *Family) Map(ctx context.Context, tx bun.Tx, r *Route, ds []*Destination, replace bool) ([]string, error) {
-	if err := f.DB.LockRow(ctx, tx, "route_routes", r.GUID); err != nil {
+	if err := lock(ctx, f.DB, tx, r, "route"); err != nil {
 		return nil, err
 	}
 	var has []*Destination
-	if err := tx.NewSelect().Model(&has).Where("route_guid = ?", r.GUID).Scan(ctx); err != nil {
+	if err := tx.NewSelect().Model(&has).Where("route_guid = ?", r.GUID).OrderExpr("id").Scan(ctx); err != nil {
 		return nil, err
 	}
 	if err := checkMap(r, has, ds, replace); err != nil {
@@ -152,7 +147,7 @@ func (f *Family) Map(ctx context.Context, tx bun.Tx, r *Route, ds []*Destination
 	}
 	var apps []string
 	for _, h := range has {
-		if replace && !slices.ContainsFunc(ds, func(d *Destination) bool { return same(d, h) && d.Protocol == h.Protocol && d.Weight == h.Weight }) {
+		if replace && !slices.ContainsFunc(ds, func(d *Destination) bool { return equal(d, h) }) {
 			if err := f.unmap(ctx, tx, h); err != nil {
 				return nil, err
 			}
@@ -160,21 +155,43 @@ func (f *Family) Map(ctx context.Context, tx bun.Tx, r *Route, ds []*Destination
 		}
 	}
 	for _, d := range ds {
-		if slices.ContainsFunc(has, func(h *Destination) bool {
-			return same(d, h) && (!replace || d.Protocol == h.Protocol && d.Weight == h.Weight)
-		}) {
+		if slices.ContainsFunc(has, func(h *Destination) bool { return same(d, h) && (!replace || equal(d, h)) }) {
 			continue
 		}
-		d.RouteGUID = r.GUID
-		if err := row.Insert(ctx, tx, d); err != nil {
-			return nil, err
-		}
-		if err := f.tellApp(ctx, tx, "audit.app.map-route", d); err != nil {
+		if err := f.mapOne(ctx, tx, r, d); err != nil {
 			return nil, err
 		}
 		apps = append(apps, d.AppGUID)
 	}
 	return apps, nil
+}
+
+// mapOne holds the app, so that it is not deleted meanwhile, and adds the destination.
+func (f *Family) mapOne(ctx context.Context, tx bun.Tx, r *Route, d *Destination) error {
+	if err := f.DB.LockRow(ctx, tx, "app_apps", d.AppGUID); err != nil {
+		return err
+	}
+	t, err := f.App(ctx, tx, d.AppGUID)
+	if cf.IsKind(err, cf.KindNotFound) {
+		return rest.Unprocessable(noApps, d.AppGUID)
+	}
+	if err != nil {
+		return err
+	}
+	if ok, err := r.Available(ctx, tx, t.Space); err != nil {
+		return err
+	} else if !ok {
+		return rest.Unprocessable("Routes destinations must be in either the route's space or the route's shared spaces")
+	}
+	d.RouteGUID = r.GUID
+	if err := row.Insert(ctx, tx, d); err != nil {
+		return err
+	}
+	return event.Record(ctx, tx, "audit.app.map-route", t, mapping(d))
+}
+
+func equal(a, b *Destination) bool {
+	return same(a, b) && a.Protocol == b.Protocol && a.Weight == b.Weight
 }
 
 func same(a, b *Destination) bool {
@@ -211,25 +228,23 @@ func checkMap(r *Route, has, ds []*Destination, replace bool) error {
 }
 
 func (f *Family) unmap(ctx context.Context, tx bun.Tx, d *Destination) error {
-	if err := f.tellApp(ctx, tx, "audit.app.unmap-route", d); err != nil {
+	t, err := f.App(ctx, tx, d.AppGUID)
+	if err == nil {
+		err = event.Record(ctx, tx, "audit.app.unmap-route", t, mapping(d))
+	}
+	if err != nil && !cf.IsKind(err, cf.KindNotFound) {
 		return err
 	}
-	_, err := tx.NewDelete().Model(d).WherePK().Exec(ctx)
+	_, err = tx.NewDelete().Model(d).WherePK().Exec(ctx)
 	return err
 }
 
-func (f *Family) tellApp(ctx context.Context, tx bun.Tx, kind string, d *Destination) error {
-	t, err := f.App(ctx, tx, d.AppGUID)
-	if cf.IsKind(err, cf.KindNotFound) {
-		return rest.Unprocessable(`App(s) with guid(s) "%s" do not exist.`, d.AppGUID)
-	}
-	if err != nil {
-		return err
-	}
-	return event.Record(ctx, tx, kind, t, map[string]any{
+// mapping is what events say of a destination.
+func mapping(d *Destination) map[string]any {
+	return map[string]any{
 		"route_guid": d.RouteGUID, "app_port": d.Port, "route_mapping_guid": d.GUID, "destination_guid": d.GUID,
 		"process_type": d.Process, "weight": orNil(d.Weight), "protocol": d.Protocol,
-	})
+	}
 }
 
 // destination finds the route and the destination of a request that changes it.
@@ -249,11 +264,11 @@ func (f *Family) destination(c *rest.Call) (*Destination, error) {
 	return d, err
 }
 
-type protocolBody struct{ protocol rest.Opt[string] }
+type protocolBody struct{ protocol string }
 
 func (t *protocolBody) Take(b *rest.Body) {
-	b.String("protocol", &t.protocol)
-	if b.Has("protocol") && !slices.Contains([]string{"http1", "http2", "tcp"}, t.protocol.V) {
+	raw := b.Raw("protocol")
+	if raw != nil && (json.Unmarshal(raw, &t.protocol) != nil || !slices.Contains(protocols, t.protocol)) {
 		b.Fault("Destination %s", badProtocol)
 	}
 }
@@ -267,18 +282,26 @@ func (f *Family) patchDestination(c *rest.Call) error {
 	if err := rest.Take(c, &t); err != nil {
 		return err
 	}
-	if t.protocol.V == "tcp" {
-		return rest.Unprocessable("Cannot use 'tcp' protocol for http routes; valid options are: [http1, http2].")
-	}
-	err = c.Change(d, func(context.Context, bun.Tx) error {
-		d.Protocol = t.protocol.Or(d.Protocol)
-		return nil
+	err = c.Write(func(ctx context.Context, tx bun.Tx) error {
+		return f.SetProtocol(ctx, tx, d, cmp.Or(t.protocol, d.Protocol))
 	})
 	if err != nil {
 		return err
 	}
 	f.Changed(c.Ctx(), d.AppGUID)
 	return c.JSON(http.StatusOK, destinationView(d))
+}
+
+// SetProtocol changes a destination's protocol.
+func (f *Family) SetProtocol(ctx context.Context, tx bun.Tx, d *Destination, protocol string) error {
+	if protocol == "tcp" {
+		return rest.Unprocessable("Destination protocol must be 'http1' or 'http2' if the parent route's protocol is 'http'")
+	}
+	if err := lock(ctx, f.DB, tx, d, "destination"); err != nil {
+		return err
+	}
+	d.Protocol = protocol
+	return row.Update(ctx, tx, d)
 }
 
 func (f *Family) deleteDestination(c *rest.Call) error {

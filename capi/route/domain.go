@@ -2,7 +2,9 @@ package route
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"regexp"
 	"slices"
@@ -10,27 +12,33 @@ import (
 	"strings"
 
 	"github.com/uptrace/bun"
+	"golang.org/x/net/publicsuffix"
 
 	"ingot/cf"
 	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
 	"ingot/rest/job"
+	"ingot/rest/quota"
 	"ingot/rest/row"
 )
 
 // SystemHosts are the names under the platform's domain that no route may have.
 var SystemHosts = []string{"api", "uaa", "login", "log-cache", "doppler", "log-stream", "ssh", "tcp"}
 
-// visibleDomains are the shared ones and those of the caller's organizations.
+// visibleDomains are the shared ones and those that the caller's organizations own or may use.
 func visibleDomains(c access.Caller, q *bun.SelectQuery) *bun.SelectQuery {
 	if c.ReadsAll() {
 		return q
 	}
+	mine := access.Orgs(c, access.DomainReaders...)
 	return q.WhereGroup(" AND ", func(q *bun.SelectQuery) *bun.SelectQuery {
-		return q.Where("org_guid = ''").WhereOr("org_guid IN (?)", access.Orgs(c, access.DomainReaders...))
+		return q.Where("org_guid = ''").WhereOr("org_guid IN (?)", mine).WhereOr(sharedTo, mine)
 	})
 }
+
+// sharedTo is the condition of domains that are shared with an organization.
+const sharedTo = "guid IN (SELECT domain_guid FROM route_shared_domains WHERE org_guid IN (?))"
 
 func (f *Family) domains() *rest.Resource[Domain] {
 	return &rest.Resource[Domain]{
@@ -39,7 +47,7 @@ func (f *Family) domains() *rest.Resource[Domain] {
 			{Param: "names", Where: "name IN (?)", Fold: true},
 			{Param: "organization_guids", Where: "org_guid IN (?)"},
 		},
-		View: domainView, Create: f.createDomain,
+		Fill: fillDomains, View: domainView, Create: f.createDomain,
 		Update: func(c *rest.Call, d *Domain) error {
 			if err := mayWriteDomain(c, d.OrgGUID); err != nil {
 				return err
@@ -50,7 +58,7 @@ func (f *Family) domains() *rest.Resource[Domain] {
 			}
 			return c.Change(d, func(context.Context, bun.Tx) error { return t.meta.Apply(d.Meta()) })
 		},
-		Delete: func(c *rest.Call, d *Domain) error { return mayWriteDomain(c, d.OrgGUID) },
+		Delete: deleteDomain,
 		Remove: f.removeDomain,
 	}
 }
@@ -64,6 +72,8 @@ func (f *Family) domainRoutes() []rest.Route {
 		{Pattern: "GET /v3/organizations/{guid}/domains", Handle: f.ofOrg},
 		{Pattern: "GET /v3/organizations/{guid}/domains/default", Handle: f.showDefault},
 		{Pattern: "GET /v3/domains/{guid}/route_reservations", Handle: f.reserved},
+		{Pattern: "POST /v3/domains/{guid}/relationships/shared_organizations", Handle: f.shareDomain},
+		{Pattern: "DELETE /v3/domains/{guid}/relationships/shared_organizations/{org}", Handle: f.unshareDomain},
 	}
 }
 
@@ -75,7 +85,7 @@ func domainView(c *rest.Call, d *Domain) rest.Object {
 	}
 	return rest.Object{
 		"name": d.Name, "internal": d.Internal, "router_group": nil, "supported_protocols": []string{"http"},
-		"relationships": rest.Object{"organization": rest.ToOne(d.OrgGUID), "shared_organizations": rest.ToMany(nil)},
+		"relationships": rest.Object{"organization": rest.ToOne(d.OrgGUID), "shared_organizations": rest.ToMany(d.sharedWith)},
 		"links":         links,
 	}
 }
@@ -93,9 +103,11 @@ func mayWriteDomain(c *rest.Call, org string) error {
 }
 
 type domainBody struct {
-	name, org rest.Opt[string]
-	internal  rest.Opt[bool]
-	meta      row.Patch
+	name, org, group rest.Opt[string]
+	internal         rest.Opt[bool]
+	private          bool
+	sharedWith       rest.Opt[[]string]
+	meta             row.Patch
 }
 
 var (
@@ -105,7 +117,8 @@ var (
 
 func (t *domainBody) Take(b *rest.Body) {
 	b.Metadata(&t.meta)
-	b.Relationships(true, func(b *rest.Body) { b.ToOne("organization", &t.org) })
+	t.private = b.Has("relationships")
+	b.Relationships(true, t.takeOrgs)
 	b.String("name", &t.name, rest.Required, rest.Length(3, 253), rest.Pattern(domainName, "does not comply with RFC 1035 standards"))
 	if !strings.Contains(t.name.V, ".") {
 		b.Wrong("name", `must contain at least one "."`)
@@ -116,12 +129,62 @@ func (t *domainBody) Take(b *rest.Body) {
 	if strange.MatchString(t.name.V) {
 		b.Wrong("name", "must consist of alphanumeric characters and hyphens")
 	}
-	if raw := b.Raw("router_group"); raw != nil && string(raw) != "null" {
-		b.Fault("Router groups are not available on this platform yet.")
-	}
+	t.takeGroup(b)
 	b.Bool("internal", &t.internal)
-	if t.internal.V && t.org.Given() {
+	if t.internal.V && t.private {
 		b.Fault("Cannot associate an internal domain with an organization")
+	}
+	if t.internal.V && b.Has("router_group") {
+		b.Fault("Internal domains cannot be associated to a router group.")
+	}
+	if t.private && b.Has("router_group") {
+		b.Fault("Domains scoped to an organization cannot be associated to a router group.")
+	}
+	t.takePolicies(b)
+}
+
+func (t *domainBody) takeOrgs(b *rest.Body) {
+	if raw := b.Raw("organization"); string(raw) != "null" {
+		b.ToOne("organization", &t.org)
+	}
+	if raw := b.Raw("shared_organizations"); string(raw) != "null" {
+		b.ToMany("shared_organizations", &t.sharedWith)
+	}
+	if b.Has("shared_organizations") && !b.Has("organization") {
+		b.Fault("cannot contain shared_organizations without an owning organization.")
+	}
+}
+
+func (t *domainBody) takeGroup(b *rest.Body) {
+	raw := b.Raw("router_group")
+	if !given(raw) {
+		return
+	}
+	var in map[string]json.RawMessage
+	if json.Unmarshal(raw, &in) != nil {
+		b.Wrong("router_group", "must be an object")
+		return
+	}
+	guid, has := in["guid"]
+	delete(in, "guid")
+	if len(in) > 0 {
+		b.Wrong("router_group", "Unknown field(s): '%s'", strings.Join(slices.Sorted(maps.Keys(in)), "', '"))
+	}
+	if t.group.Set = true; !has || !given(guid) || json.Unmarshal(guid, &t.group.V) != nil {
+		b.Wrong("router_group", "guid must be a string")
+	}
+}
+
+// takePolicies refuses what route policies would have to enforce. Without enforcement their scope says nothing.
+func (t *domainBody) takePolicies(b *rest.Body) {
+	var enforce rest.Opt[bool]
+	b.Bool("enforce_route_policies", &enforce)
+	raw := string(b.Raw("route_policies_scope"))
+	if !slices.Contains([]string{"", "null", `"any"`, `"org"`, `"space"`}, raw) {
+		b.Wrong("route_policies_scope", "must be one of 'any', 'org', 'space'")
+	}
+	if enforce.V {
+		b.Fault(noPolicies)
 	}
 }
 
@@ -131,24 +194,40 @@ func (f *Family) createDomain(c *rest.Call) (*Domain, error) {
 		return nil, err
 	}
 	d := &Domain{Name: access.Fold(t.name.V), Internal: t.internal.V, OrgGUID: t.org.V}
-	if err := f.mayCreateDomain(c, d); err != nil {
+	if err := f.mayCreateDomain(c, d, t.private); err != nil {
 		return nil, err
+	}
+	if err := mayShareWith(c, d.OrgGUID, t.sharedWith.V); err != nil {
+		return nil, err
+	}
+	if t.group.Set {
+		return nil, rest.Unprocessable("Router group with guid '%s' not found.", t.group.V)
 	}
 	if err := t.meta.Apply(d.Meta()); err != nil {
 		return nil, err
 	}
 	err := c.Write(func(ctx context.Context, tx bun.Tx) error {
+		var h *quota.Held
 		if !d.Shared() {
-			if err := access.HoldOrg(ctx, f.DB, tx, d.OrgGUID); err != nil {
+			var err error
+			if h, err = quota.HoldOrg(ctx, f.DB, tx, d.OrgGUID); err != nil {
 				return err
 			}
 		}
-		if name, other, err := overlap(ctx, tx, d); err != nil {
+		if name, other, err := f.overlap(ctx, tx, d); err != nil {
 			return err
 		} else if other != "" {
-			return rest.Unprocessable(`The domain name "%s" cannot be created because "%s" is already reserved by %s`, d.Name, name, other)
+			return rest.Unprocessable(`The domain name "%s" cannot be created because "%s" is already reserved by %s`, t.name.V, name, other)
 		}
-		return row.Insert(ctx, tx, d)
+		if err := row.Insert(ctx, tx, d); err != nil {
+			return err
+		}
+		if h != nil {
+			if err := domainFits(ctx, tx, h); err != nil {
+				return err
+			}
+		}
+		return f.addOrgs(ctx, tx, d, t.sharedWith.V)
 	})
 	if sql.IsUnique(err) {
 		return nil, rest.Unprocessable("The domain name \"%s\" is already in use", t.name.V)
@@ -156,28 +235,41 @@ func (f *Family) createDomain(c *rest.Call) (*Domain, error) {
 	return d, err
 }
 
-func (f *Family) mayCreateDomain(c *rest.Call, d *Domain) error {
-	err := mayWriteDomain(c, d.OrgGUID)
+func (f *Family) mayCreateDomain(c *rest.Call, d *Domain, private bool) error {
+	if !private {
+		return c.Admins()
+	}
+	o, err := access.OrgByGUID(c.Ctx(), c.DB(), d.OrgGUID)
 	if cf.IsKind(err, cf.KindNotFound) {
-		return rest.Unprocessable("Organization with guid '%s' does not exist or you do not have access to it.", d.OrgGUID)
+		return unknownOrg(d.OrgGUID)
 	}
 	if err != nil {
 		return err
 	}
-	if !d.Shared() && !c.Caller.Admin() {
+	if err := access.MayWriteOrg(c.Ctx(), c.DB(), o, access.OrgWriters...); err != nil {
+		return err
+	}
+	if !c.Caller.Admin() {
 		if err := access.Enabled(c.Ctx(), c.DB(), "private_domain_creation"); err != nil {
 			return err
 		}
 	}
-	host, parent, _ := strings.Cut(d.Name, ".")
-	if parent == f.Domain && slices.Contains(SystemHosts, host) || !d.Shared() && d.Name == f.Domain {
+	if suffix, _ := publicsuffix.PublicSuffix(d.Name); suffix == d.Name || d.Name == f.Domain {
 		return rest.Unprocessable("The \"%s\" domain is reserved and cannot be used for org-scoped domains.", d.Name)
 	}
 	return nil
 }
 
-// overlap finds what has the domain's name, or a name above it, already: a route, or another organization's domain.
-func overlap(ctx context.Context, tx bun.Tx, d *Domain) (name, what string, err error) {
+func unknownOrg(guid string) error {
+	return rest.Unprocessable("Organization with guid '%s' does not exist or you do not have access to it.", guid)
+}
+
+// overlap finds what has the domain's name, a name above it, or, if it is private, one below: the system, a route, or a
+// domain of others.
+func (f *Family) overlap(ctx context.Context, tx bun.Tx, d *Domain) (name, what string, err error) {
+	if host, parent, _ := strings.Cut(d.Name, "."); parent == f.Domain && slices.Contains(SystemHosts, host) {
+		return d.Name, "the system", nil
+	}
 	for name = d.Name; strings.Contains(name, "."); _, name, _ = strings.Cut(name, ".") {
 		host, parent, _ := strings.Cut(name, ".")
 		if ok, err := tx.NewSelect().Model((*Route)(nil)).Where("host_key = ? AND domain_name = ?", host, parent).Exists(ctx); err != nil || ok {
@@ -191,78 +283,80 @@ func overlap(ctx context.Context, tx bun.Tx, d *Domain) (name, what string, err 
 			return name, "another domain", err
 		}
 	}
-	return "", "", nil
+	if d.Shared() {
+		return "", "", nil
+	}
+	below := new(Domain)
+	err = tx.NewSelect().Model(below).Where("name LIKE ? AND org_guid <> ?", "%."+d.Name, d.OrgGUID).Limit(1).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", "", nil
+	}
+	return below.Name, "another domain", err
 }
 
-// removeDomain is the job domain.delete: its routes, then the domain.
+func deleteDomain(c *rest.Call, d *Domain) error {
+	if err := mayWriteDomain(c, d.OrgGUID); err != nil {
+		return err
+	}
+	shared, err := c.DB().NewSelect().Model((*sharedDomain)(nil)).Where("domain_guid = ?", d.GUID).Exists(c.Ctx())
+	if err == nil && shared {
+		return rest.Unprocessable("This domain is shared with other organizations. Unshare before deleting.")
+	}
+	return err
+}
+
+// removeDomain is the job domain.delete.
 func (f *Family) removeDomain(ctx context.Context, j *job.Job) error {
-	if err := f.RemoveWhere(ctx, "domain_guid = ?", j.ResourceGUID); err != nil {
+	return f.removeDomains(ctx, "guid = ?", j.ResourceGUID)
+}
+
+// EmptyOrg takes away what an organization that is being deleted has: its domains, and its share of others'.
+func (f *Family) EmptyOrg(ctx context.Context, org string) error {
+	if err := f.removeDomains(ctx, "org_guid = ?", org); err != nil {
 		return err
 	}
 	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		return row.DeleteWhere(ctx, tx, "route_domains", "guid = ?", j.ResourceGUID)
+		_, err := tx.NewDelete().Model((*sharedDomain)(nil)).Where("org_guid = ?", org).Exec(ctx)
+		return err
 	})
 }
 
-// Ensure makes the shared domain that apps get by default.
-func (f *Family) Ensure(ctx context.Context, name string) error {
+// removeDomains deletes the domains that meet the condition with their routes, and tells the apps.
+func (f *Family) removeDomains(ctx context.Context, where, arg string) error {
+	var apps []string
+	err := f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+		var guids []string
+		err = f.DB.ForUpdate(tx.NewSelect().Model((*Domain)(nil)).Column("guid").Where(where, arg)).Scan(ctx, &guids)
+		if err != nil || len(guids) == 0 {
+			return err
+		}
+		if apps, err = f.remove(ctx, tx, "domain_guid IN (?)", bun.List(guids)); err != nil {
+			return err
+		}
+		if _, err := tx.NewDelete().Model((*sharedDomain)(nil)).Where("domain_guid IN (?)", bun.List(guids)).Exec(ctx); err != nil {
+			return err
+		}
+		return row.DeleteWhere(ctx, tx, "route_domains", "guid IN (?)", bun.List(guids))
+	})
+	if err != nil {
+		return err
+	}
+	f.tell(ctx, apps)
+	return nil
+}
+
+// Ensure makes a shared domain that the platform itself needs.
+func (f *Family) Ensure(ctx context.Context, name string, internal bool) error {
 	err := f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if ok, err := tx.NewSelect().Model((*Domain)(nil)).Where("name = ?", name).Exists(ctx); err != nil || ok {
 			return err
 		}
-		return row.Insert(ctx, tx, &Domain{Name: name})
+		return row.Insert(ctx, tx, &Domain{Name: name, Internal: internal})
 	})
 	if sql.IsUnique(err) { // another process was faster
 		return nil
 	}
 	return err
-}
-
-// usable are the domains that an organization may use.
-func usable(q *bun.SelectQuery, org string) *bun.SelectQuery {
-	return q.WhereGroup(" AND ", func(q *bun.SelectQuery) *bun.SelectQuery {
-		return q.Where("org_guid = ''").WhereOr("org_guid = ?", org)
-	})
-}
-
-func (f *Family) ofOrg(c *rest.Call) error {
-	if seen, err := c.Ref("organization", c.Arg("guid")); err != nil {
-		return err
-	} else if !seen {
-		return rest.NotFound("organization")
-	}
-	return f.Domains.List(c, func(q *bun.SelectQuery) *bun.SelectQuery { return usable(q, c.Arg("guid")) })
-}
-
-// Default is the domain that an organization's apps get: the oldest shared one that is not internal, else the first
-// of its own; nil when there is none.
-func Default(ctx context.Context, db bun.IDB, org string) (*Domain, error) {
-	d := new(Domain)
-	err := usable(db.NewSelect().Model(d), org).Where("internal = ?", false).
-		OrderExpr("CASE WHEN org_guid = '' THEN 0 ELSE 1 END, id").Limit(1).Scan(ctx)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
-	}
-	return d, err
-}
-
-func (f *Family) showDefault(c *rest.Call) error {
-	if seen, err := c.Ref("organization", c.Arg("guid")); err != nil {
-		return err
-	} else if !seen {
-		return rest.NotFound("organization")
-	}
-	d, err := Default(c.Ctx(), c.DB(), c.Arg("guid"))
-	if err != nil {
-		return err
-	}
-	if d == nil {
-		return rest.NotFound("domain")
-	}
-	if d, err = f.Domains.Find(c, d.GUID); err != nil { // a billing manager may see shared ones only
-		return err
-	}
-	return f.Domains.Show(c, http.StatusOK, d)
 }
 
 // reserved tells whether a route has that name already, whoever sees it.
@@ -278,8 +372,8 @@ func (f *Family) reserved(c *rest.Call) error {
 			return cf.Errorf(cf.KindUnprocessable, "", "Ports must be numbers")
 		}
 	}
-	found, err := c.DB().NewSelect().Model((*Route)(nil)).Where("domain_guid = ? AND host_key = ? AND path = ? AND port = ?",
-		d.GUID, access.Fold(q.Get("host")), q.Get("path"), port).Exists(c.Ctx())
+	found, err := c.DB().NewSelect().Model((*Route)(nil)).Where("domain_guid = ? AND host_key = ? AND LOWER(path) = ? AND port = ?",
+		d.GUID, access.Fold(q.Get("host")), access.Fold(q.Get("path")), port).Exists(c.Ctx())
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,10 @@ import (
 	"context"
 	"embed"
 	"maps"
+	"net/url"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -47,15 +50,15 @@ type Family struct {
 func (f *Family) Nouns() []rest.Noun {
 	f.Domains = f.domains()
 	f.Resource = &rest.Resource[Route]{
-		Kind: "route", Path: "/v3/routes", Visible: access.InSpaces("space_guid", access.RouteReaders...),
+		Kind: "route", Path: "/v3/routes", Visible: visibleRoutes,
 		Filters: []rest.Filter{
 			{Param: "hosts", Where: "host_key IN (?)", Fold: true},
-			{Param: "space_guids", Where: "space_guid IN (?)"},
+			{Param: "space_guids", By: ofSpaces},
 			{Param: "organization_guids", Where: "space_guid IN (SELECT guid FROM rest_spaces WHERE org_guid IN (?))"},
 			{Param: "domain_guids", Where: "domain_guid IN (?)"},
-			{Param: "paths", Where: "path IN (?)"},
+			{Param: "paths", Where: "LOWER(path) IN (?)", Fold: true},
 			{Param: "app_guids", Where: "guid IN (SELECT route_guid FROM route_destinations WHERE app_guid IN (?))"},
-			{Param: "ports", Where: "port IN (?)"},
+			{Param: "ports", By: withPorts},
 			{Param: "service_instance_guids", Where: "guid IN (SELECT route_guid FROM route_service_bindings WHERE service_instance_guid IN (?))"},
 		},
 		Subs: []rest.Sub{{Path: "/v3/apps/{guid}/routes", Parent: "app",
@@ -67,12 +70,27 @@ func (f *Family) Nouns() []rest.Noun {
 	return []rest.Noun{f.Domains, f.Resource, serviceBindings()}
 }
 
+// withPorts narrows to ports; what is no number is nobody's.
+func withPorts(_ *rest.Call, q *bun.SelectQuery, values []string) (*bun.SelectQuery, error) {
+	ports := []int{-1}
+	for _, v := range values {
+		if n, err := strconv.Atoi(v); err == nil {
+			ports = append(ports, n)
+		}
+	}
+	return q.Where("port IN (?)", bun.List(ports)), nil
+}
+
 // Routes are the family's other endpoints.
 func (f *Family) Routes() []rest.Route {
-	return slices.Concat(f.domainRoutes(), f.destinationRoutes(), []rest.Route{
+	return slices.Concat(f.domainRoutes(), f.destinationRoutes(), f.sharingRoutes(), []rest.Route{
 		{Pattern: "DELETE /v3/spaces/{guid}/routes", Handle: f.deleteUnmapped},
+		{Pattern: "GET /routing/v1/router_groups", Handle: routerGroups},
+		{Pattern: "POST /v3/route_policies", Handle: func(*rest.Call) error { return rest.Unprocessable(noPolicies) }},
 	})
 }
+
+const noPolicies = "Route policies are not available on this platform yet."
 
 // Jobs are the family's other jobs.
 func (f *Family) Jobs() []job.Kind {
@@ -81,7 +99,7 @@ func (f *Family) Jobs() []job.Kind {
 	}}}
 }
 
-const unmapped = "space_guid = ? AND guid NOT IN (SELECT route_guid FROM route_destinations)"
+const unmapped = "space_guid = ? AND guid NOT IN (SELECT route_guid FROM route_destinations) AND guid NOT IN (SELECT route_guid FROM route_service_bindings)"
 
 // fillRoutes reads the destinations of all routes of an answer at once.
 func fillRoutes(c *rest.Call, rs []*Route) error {
@@ -90,7 +108,7 @@ func fillRoutes(c *rest.Call, rs []*Route) error {
 		r.to, byGUID[r.GUID] = nil, r
 	}
 	var ds []*Destination
-	err := c.DB().NewSelect().Model(&ds).Where("route_guid IN (?)", bun.List(slices.Collect(maps.Keys(byGUID)))).OrderExpr("guid").Scan(c.Ctx())
+	err := c.DB().NewSelect().Model(&ds).Where("route_guid IN (?)", bun.List(slices.Collect(maps.Keys(byGUID)))).OrderExpr("id").Scan(c.Ctx())
 	for _, d := range ds {
 		r := byGUID[d.RouteGUID]
 		r.to = append(r.to, d)
@@ -122,8 +140,8 @@ func (f *Family) deleteUnmapped(c *rest.Call) error {
 	if err := access.MayWriteSpace(c.Ctx(), c.DB(), s, access.AppManagers...); err != nil {
 		return err
 	}
-	if c.R.URL.Query().Get("unmapped") != "true" {
-		return rest.Unprocessable("Mass delete not supported for routes. Use 'unmapped=true' parameter to delete all unmapped routes.")
+	if err := onlyUnmapped(c.R.URL.Query()); err != nil {
+		return err
 	}
 	var j *job.Job
 	err = c.Write(func(ctx context.Context, tx bun.Tx) (err error) {
@@ -136,39 +154,65 @@ func (f *Family) deleteUnmapped(c *rest.Call) error {
 	return c.Accepted(j)
 }
 
+// onlyUnmapped refuses to delete more than what is unmapped.
+func onlyUnmapped(q url.Values) error {
+	const all = "Mass delete not supported for %sroutes. Use 'unmapped=true' parameter to delete all unmapped routes."
+	given := q.Get("unmapped")
+	delete(q, "unmapped")
+	switch unknown := slices.Sorted(maps.Keys(q)); {
+	case len(unknown) > 0:
+		return rest.Unprocessable("Unknown field(s): '%s'", strings.Join(unknown, "', '"))
+	case given == "":
+		return rest.Unprocessable("Unmapped can't be blank, "+all+", Unmapped must be a boolean", "")
+	case given == "false":
+		return rest.Unprocessable(all, "mapped ")
+	case given != "true":
+		return rest.Unprocessable("Unmapped must be a boolean")
+	}
+	return nil
+}
+
 // RemoveWhere deletes the routes that meet a condition, with their destinations and events, and tells the apps.
 // Routes that are gone already are no error.
 func (f *Family) RemoveWhere(ctx context.Context, where string, args ...any) error {
 	var apps []string
-	err := f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		var rs []*Route
-		if err := tx.NewSelect().Model(&rs).Where(where, args...).Scan(ctx); err != nil {
-			return err
-		}
-		for _, r := range rs {
-			var mapped []string
-			err := tx.NewSelect().Model((*Destination)(nil)).Column("app_guid").Where("route_guid = ?", r.GUID).Scan(ctx, &mapped)
-			if err != nil {
-				return err
-			}
-			apps = append(apps, mapped...)
-			if _, err := tx.NewDelete().Model((*Destination)(nil)).Where("route_guid = ?", r.GUID).Exec(ctx); err != nil {
-				return err
-			}
-			if err := record(ctx, tx, "audit.route.delete-request", r, map[string]any{"request": map[string]any{"recursive": true}}); err != nil {
-				return err
-			}
-			if err := row.Delete(ctx, tx, r); err != nil {
-				return err
-			}
-		}
-		return nil
+	err := f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+		apps, err = f.remove(ctx, tx, where, args...)
+		return err
 	})
 	if err != nil {
 		return err
 	}
 	f.tell(ctx, apps)
 	return nil
+}
+
+func (f *Family) remove(ctx context.Context, tx bun.Tx, where string, args ...any) (apps []string, err error) {
+	var rs []*Route
+	if err := f.DB.ForUpdate(tx.NewSelect().Model(&rs).Where(where, args...)).Scan(ctx); err != nil {
+		return nil, err
+	}
+	for _, r := range rs {
+		var mapped []string
+		err := tx.NewSelect().Model((*Destination)(nil)).Column("app_guid").Where("route_guid = ?", r.GUID).Scan(ctx, &mapped)
+		if err != nil {
+			return nil, err
+		}
+		apps = append(apps, mapped...)
+		if _, err := tx.NewDelete().Model((*Destination)(nil)).Where("route_guid = ?", r.GUID).Exec(ctx); err != nil {
+			return nil, err
+		}
+		if _, err := tx.NewDelete().Model((*sharedRoute)(nil)).Where("route_guid = ?", r.GUID).Exec(ctx); err != nil {
+			return nil, err
+		}
+		if err := record(ctx, tx, "audit.route.delete-request", r, map[string]any{"request": map[string]any{"recursive": true}}); err != nil {
+			return nil, err
+		}
+		if err := row.Delete(ctx, tx, r); err != nil {
+			return nil, err
+		}
+	}
+	return apps, nil
 }
 
 func (f *Family) tell(ctx context.Context, apps []string) {

@@ -17,6 +17,22 @@ type Domain struct {
 	Name     string `bun:"name"`
 	Internal bool   `bun:"internal"`
 	OrgGUID  string `bun:"org_guid"` // the owner; "" = shared by all organizations
+
+	sharedWith []string // the organizations that may use a private one, as the caller sees them; read for answers
+}
+
+// sharedDomain is a row of private domains that other organizations may use.
+type sharedDomain struct {
+	bun.BaseModel `bun:"table:route_shared_domains"`
+	DomainGUID    string `bun:"domain_guid"`
+	OrgGUID       string `bun:"org_guid"`
+}
+
+// sharedRoute is a row of routes that apps of other spaces may have.
+type sharedRoute struct {
+	bun.BaseModel `bun:"table:route_shared_routes"`
+	RouteGUID     string `bun:"route_guid"`
+	SpaceGUID     string `bun:"space_guid"`
 }
 
 // Shared tells whether all organizations may use the domain.

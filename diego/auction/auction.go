@@ -56,10 +56,13 @@ type spread struct {
 	zones []int       // by zone
 }
 
+// kind is what a cell must be to take work at all.
+type kind struct{ segment, stack string }
+
 type field struct {
 	bidders []bidder
 	zones   int
-	stacks  map[string][]int // bidders that have the stack, by zone and id
+	kinds   map[kind][]int // bidders of the kind, by zone and id
 	spreads map[cf.ProcessID]*spread
 }
 
@@ -68,14 +71,15 @@ func newField(work []cf.Work, cells []cf.CellState) *field {
 	slices.SortFunc(cells, func(a, b cf.CellState) int {
 		return cmp.Or(cmp.Compare(a.Zone, b.Zone), cmp.Compare(a.ID, b.ID))
 	})
-	f := &field{stacks: map[string][]int{}, spreads: map[cf.ProcessID]*spread{}}
+	f := &field{kinds: map[kind][]int{}, spreads: map[cf.ProcessID]*spread{}}
 	for i, c := range cells {
 		if i == 0 || c.Zone != cells[i-1].Zone {
 			f.zones++
 		}
 		f.bidders = append(f.bidders, newBidder(c, f.zones-1))
 		for _, s := range c.Stacks {
-			f.stacks[s] = append(f.stacks[s], i)
+			k := kind{c.Segment, s}
+			f.kinds[k] = append(f.kinds[k], i)
 		}
 	}
 	for _, w := range work {
@@ -141,7 +145,7 @@ func (f *field) order(work []cf.Work) []int {
 
 // place finds the winner for w and books it.
 func (f *field) place(w cf.Work) cf.Placement {
-	able := f.stacks[w.Stack]
+	able := f.kinds[kind{w.Segment, w.Stack}]
 	if len(able) == 0 {
 		if len(f.bidders) == 0 {
 			return cf.Placement{Error: noCells}

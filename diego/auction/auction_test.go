@@ -31,6 +31,7 @@ func TestPlace(t *testing.T) {
 	busy.Starting = 4
 	holding := cell("a", "z1", 900, 1000)
 	holding.Processes = map[cf.ProcessID]int{"p": 1}
+	roomy := cf.Resources{MemoryMB: 9, DiskMB: 9, Containers: 9}
 	for _, c := range []struct {
 		name  string
 		work  []cf.Work
@@ -40,6 +41,9 @@ func TestPlace(t *testing.T) {
 		{"no work", nil, nil, []string{}},
 		{"no cells", []cf.Work{lrp("p", 0, 1)}, nil, []string{"unable to communicate to compatible cells"}},
 		{"other stack", []cf.Work{{LRP: "p", Stack: "windows"}}, []cf.CellState{cell("a", "z", 9, 9)}, []string{"found no compatible cell"}},
+		{"other segment", []cf.Work{{LRP: "p", Segment: "iso", Stack: "fs"}}, []cf.CellState{cell("a", "z", 9, 9)}, []string{"found no compatible cell"}},
+		{"own segment", []cf.Work{{LRP: "p", Segment: "iso", Stack: "fs"}, lrp("q", 0, 1)},
+			[]cf.CellState{{ID: "i", Segment: "iso", Stacks: []string{"fs"}, Total: roomy, Free: roomy}}, []string{"i", "found no compatible cell"}},
 		{"too big", []cf.Work{lrp("p", 0, 101)}, []cf.CellState{cell("a", "z", 100, 100)}, []string{"insufficient resources: disk, memory"}},
 		{"memory only", []cf.Work{{LRP: "p", Stack: "fs", Need: cf.Resources{MemoryMB: 101}}}, []cf.CellState{cell("a", "z", 100, 100)},
 			[]string{"insufficient resources: memory"}},

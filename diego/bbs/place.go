@@ -91,7 +91,7 @@ func (b *BBS) waitingWork(ctx context.Context) ([]cf.Work, error) {
 	var work []cf.Work
 	for _, s := range slots {
 		if d, ok := byID[s.LRP]; ok { // else it was undesired in between
-			work = append(work, cf.Work{LRP: s.LRP, Index: s.Index, Stack: d.Stack, Need: need(d.Limits)})
+			work = append(work, cf.Work{LRP: s.LRP, Index: s.Index, Segment: d.Segment, Stack: d.Stack, Need: need(d.Limits)})
 		}
 	}
 	tasks, err := store.Tasks(ctx, b.DB.Read(), func(q *bun.SelectQuery) *bun.SelectQuery {
@@ -101,7 +101,7 @@ func (b *BBS) waitingWork(ctx context.Context) ([]cf.Work, error) {
 		return nil, err
 	}
 	for _, r := range tasks {
-		work = append(work, cf.Work{Task: r.ID, Stack: r.Body.V.Stack, Need: need(r.Body.V.Limits)})
+		work = append(work, cf.Work{Task: r.ID, Segment: r.Body.V.Segment, Stack: r.Body.V.Stack, Need: need(r.Body.V.Limits)})
 	}
 	return work, nil
 }

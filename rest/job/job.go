@@ -23,13 +23,22 @@ import (
 // States of a job, as clients see them.
 const (
 	Processing = "PROCESSING"
+	Polling    = "POLLING" // it waits for something outside, such as a service broker
 	Complete   = "COMPLETE"
 	Failed     = "FAILED"
 )
 
 // Func does the work of a job. It may be called again with the same job after a crash. A returned error ends the job
-// FAILED; a *cf.Error is shown to the client, any other only in the log.
+// FAILED; a *cf.Error is shown to the client, any other only in the log. Again ends only this call.
 type Func func(ctx context.Context, j *Job) error
+
+// Again is what work returns that waits for something outside: the job is POLLING and the work is called once more after
+// that time, with the payload that Keep left. How long it goes on is for the work to say.
+func Again(after time.Duration) error { return &again{after} }
+
+type again struct{ after time.Duration }
+
+func (a *again) Error() string { return fmt.Sprintf("again after %v", a.after) }
 
 // Kind is what a family registers: the operation's name as CF shows it, such as app.delete, and its work.
 type Kind struct {
@@ -87,6 +96,17 @@ func (j *Job) Decode(v any) error {
 	return nil
 }
 
+// Keep replaces the payload for the calls to come, if this one ends with Again.
+func (j *Job) Keep(v any) (err error) {
+	j.Payload.V, err = json.Marshal(v)
+	return err
+}
+
+// Ended tells whether nothing more happens.
+func (j *Job) Ended() bool { return j.State == Complete || j.State == Failed }
+
+var unfinished = bun.List([]string{Processing, Polling})
+
 // Work is what a new job is to do.
 type Work struct {
 	Operation string // a Kind's
@@ -113,7 +133,7 @@ func Enqueue(ctx context.Context, tx bun.Tx, w Work) (*Job, error) {
 // Pending finds the unfinished job of that operation on that object, so that a repeated request answers the same job.
 func Pending(ctx context.Context, db bun.IDB, operation, guid string) (*Job, error) {
 	j := new(Job)
-	err := db.NewSelect().Model(j).Where("resource_guid = ? AND operation = ? AND state = ?", guid, operation, Processing).
+	err := db.NewSelect().Model(j).Where("resource_guid = ? AND operation = ? AND state IN (?)", guid, operation, unfinished).
 		OrderExpr("id").Limit(1).Scan(ctx)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil

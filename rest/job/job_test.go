@@ -44,7 +44,7 @@ func read(t *testing.T, db *sql.DB, guid string) *job.Job {
 func ended(t *testing.T, db *sql.DB, guid string) *job.Job {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if j := read(t, db, guid); j.State != job.Processing {
+		if j := read(t, db, guid); j.Ended() {
 			return j
 		}
 	}
@@ -165,6 +165,48 @@ func TestRestart(t *testing.T) {
 	again.Wake()
 	if j := ended(t, db, guid); j.State != job.Complete || j.Tries != 2 {
 		t.Errorf("after the restart: %+v", j)
+	}
+}
+
+// TestAgain: work that waits for something outside is POLLING until it is done, keeps what it learned, outlives the
+// process, and is found as pending.
+func TestAgain(t *testing.T) {
+	db := resttest.Open(t)
+	type seen struct{ N int }
+	poll := func(again time.Duration) job.Kind {
+		return job.Kind{Operation: "work", Run: func(_ context.Context, j *job.Job) error {
+			var in seen
+			if err := j.Decode(&in); err != nil {
+				return err
+			}
+			if in.N++; in.N == 20 {
+				return nil
+			}
+			return errors.Join(j.Keep(in), job.Again(again))
+		}}
+	}
+	first := &job.Pool{DB: db, Holder: "a", Kinds: []job.Kind{poll(time.Hour)}}
+	start(t, first)
+	guid := enqueue(t, db, "work")
+	first.Wake()
+	for end := time.Now().Add(10 * time.Second); read(t, db, guid).State != job.Polling; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it is not POLLING")
+		}
+	}
+	if p, err := job.Pending(t.Context(), db.Read(), "work", "g"); err != nil || p == nil || p.GUID != guid {
+		t.Errorf("pending %+v, %v", p, err)
+	}
+	if j, err := first.Await(t.Context(), guid, time.Millisecond); err != nil || j.State != job.Polling {
+		t.Errorf("awaited %+v, %v", j, err)
+	}
+	if err := first.Stop(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	second := &job.Pool{DB: db, Holder: "a", Kinds: []job.Kind{poll(time.Millisecond)}}
+	start(t, second)
+	if j := ended(t, db, guid); j.State != job.Complete || j.Tries != 13 { // from 7 to 20: more calls than a job that crashes gets
+		t.Errorf("%s after %d tries: %+v", j.State, j.Tries, j.Err())
 	}
 }
 

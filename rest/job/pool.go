@@ -2,6 +2,7 @@ package job
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -45,7 +46,7 @@ func (p *Pool) Start(ctx context.Context) error {
 	}
 	err := p.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
 		_, err := tx.NewUpdate().Model((*Job)(nil)).Set("lease = 0").
-			Where("state = ? AND holder = ?", Processing, p.Holder).Exec(ctx)
+			Where("state IN (?) AND holder = ?", unfinished, p.Holder).Exec(ctx)
 		return err
 	})
 	if err != nil {
@@ -78,7 +79,7 @@ func (p *Pool) Await(ctx context.Context, guid string, limit time.Duration) (j *
 	err = p.ended.Await(ctx, limit, func() (bool, error) {
 		j = new(Job)
 		err := p.DB.Read().NewSelect().Model(j).Where("guid = ?", guid).Scan(ctx)
-		return j.State != Processing, err
+		return j.Ended(), err
 	})
 	return j, err
 }
@@ -128,7 +129,7 @@ func (p *Pool) loop(ctx, work context.Context) {
 // claim takes the oldest job whose lease is over, or nil.
 func (p *Pool) claim(ctx context.Context) (*Job, error) {
 	due := func(q *bun.SelectQuery) *bun.SelectQuery {
-		return q.Where("state = ? AND lease < ?", Processing, sql.Now()).OrderExpr("id").Limit(1)
+		return q.Where("state IN (?) AND lease < ?", unfinished, sql.Now()).OrderExpr("id").Limit(1)
 	}
 	if ok, err := due(p.DB.Read().NewSelect().Model((*Job)(nil))).Exists(ctx); err != nil || !ok {
 		return nil, err
@@ -164,14 +165,22 @@ func (p *Pool) run(ctx context.Context, j *Job) {
 		slog.Warn("job stopped before its end", "job", j.GUID, "operation", j.Operation, "err", err)
 		return
 	}
-	j.State = Complete
-	if err != nil {
+	columns := []string{"state", "errors", "warnings", "updated_at"}
+	var more *again
+	switch {
+	case errors.As(err, &more):
+		columns = append(columns, "payload", "lease")
+		j.State, j.Lease = Polling, sql.At(time.Now().Add(more.after))
+		defer time.AfterFunc(more.after, p.Wake)
+	case err == nil:
+		j.State = Complete
+	default:
 		j.State, j.Errors.V = Failed, faults(err)
 		slog.Error("job failed", "job", j.GUID, "operation", j.Operation, "resource", j.ResourceGUID, "err", err)
 	}
 	err = p.DB.Write(context.WithoutCancel(ctx), func(ctx context.Context, tx bun.Tx) error {
 		j.UpdatedAt = sql.Now()
-		_, err := tx.NewUpdate().Model(j).Column("state", "errors", "warnings", "updated_at").WherePK().
+		_, err := tx.NewUpdate().Model(j).Column(columns...).WherePK().
 			Where("holder = ? AND tries = ?", j.Holder, j.Tries).Exec(ctx)
 		return err
 	})
@@ -187,7 +196,7 @@ func (p *Pool) call(ctx context.Context, j *Job) (err error) {
 	if fn == nil {
 		return fmt.Errorf("nobody knows the operation %s", j.Operation)
 	}
-	if j.Tries > maxTries {
+	if j.Tries > maxTries && j.State == Processing {
 		return fmt.Errorf("given up after %d tries that did not end", maxTries)
 	}
 	defer func() {

@@ -138,6 +138,28 @@ func (w *world) next(subject string) message {
 	panic("not reached")
 }
 
+func TestWeightsAreSentAndChangeInPlace(t *testing.T) {
+	w := start(t, nil)
+	up := running("i", 1)
+	weighted := func(weight int) cf.DesiredLRP {
+		d := lrp("a.test")
+		d.Routes[0].Weight = weight
+		return d
+	}
+	w.feed.send(synced, cf.LRPEvent{Desired: weighted(30), Actual: &up})
+	if m := w.next("router.register"); m.Weight != 30 {
+		t.Fatalf("%+v", m)
+	}
+	w.marked("i", true)
+	for _, weight := range []int{70, 0} { // no moment without the route
+		w.feed.send(cf.LRPEvent{Desired: weighted(weight)})
+		if m := w.next("router.register"); m.Weight != weight || !slices.Equal(m.URIs, []string{"a.test"}) {
+			t.Fatalf("%+v", m)
+		}
+	}
+	w.nothing()
+}
+
 func (w *world) marked(id cf.InstanceID, routable bool) {
 	w.t.Helper()
 	select {

@@ -79,7 +79,7 @@ type Route struct {
 	Port     int
 	Path     string
 	Protocol string
-	Options  map[string]any
+	Options  map[string]*string // nil takes one away
 }
 
 // Service is one item of "services".

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"ingot/rest"
+	"ingot/rest/row"
 )
 
 // metadata reads labels and annotations under the rules of CF's docs ("Metadata").
@@ -38,7 +38,7 @@ func (c *checker) pairs(v any, kind string) map[string]*string {
 	}
 	out := map[string]*string{}
 	for _, k := range sorted(m) {
-		if e := rest.KeyFault(k); e != "" && (kind == "label" || m[k] != nil) {
+		if e := row.KeyFault(k); e != "" && (kind == "label" || m[k] != nil) {
 			c.fail("Metadata %s key error: %s", kind, e)
 		}
 		if m[k] == nil {
@@ -46,9 +46,9 @@ func (c *checker) pairs(v any, kind string) map[string]*string {
 			continue
 		}
 		s := fmt.Sprint(m[k])
-		fault := rest.AnnotationFault
+		fault := row.AnnotationFault
 		if kind == "label" {
-			fault = rest.LabelFault
+			fault = row.LabelFault
 		}
 		if e := fault(s); e != "" {
 			c.fail("Metadata %s value error: %s", kind, e)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	routes "ingot/capi/route"
 )
 
 func (c *checker) routes(a *App) {
@@ -66,17 +68,21 @@ func (c *checker) routeList() []Route {
 	return out
 }
 
-func (c *checker) options(route string, v any) map[string]any {
+func (c *checker) options(route string, v any) map[string]*string {
 	m, ok := v.(map[string]any)
 	if !ok {
 		c.fail("Route '%s': options must be an object", route)
 		return nil
 	}
-	keys, algorithms := []string{"loadbalancing"}, []string{"round-robin", "least-connection"}
-	if c.flag("hash_based_routing") == nil {
-		keys, algorithms = append(keys, "hash_header", "hash_balance"), append(algorithms, "hash")
-	}
+	hash := c.flag("hash_based_routing") == nil
+	keys, algorithms := routes.KnownOptions(hash)
 	for _, k := range sorted(m) {
+		switch m[k].(type) {
+		case map[string]any, []any:
+			if k != "loadbalancing" {
+				c.fail("Route '%s': option '%s' must be a string", route, k)
+			}
+		}
 		if !slices.Contains(keys, k) {
 			c.fail("Route '%s' contains invalid route option '%s'. Valid keys: '%s'", route, k, strings.Join(keys, ", "))
 		}
@@ -90,7 +96,13 @@ func (c *checker) options(route string, v any) map[string]any {
 			c.fail("Cannot use loadbalancing value '%s' for Route '%s'; Valid values are: '%s'", s, route, strings.Join(algorithms, ", "))
 		}
 	}
-	return m
+	o, _ := routes.ReadOptions(m, hash) // the faults are told in the manifest's words
+	if hash {
+		for _, fault := range o.HashFaults() {
+			c.fail("Route '%s': %s", route, fault)
+		}
+	}
+	return o
 }
 
 // parseRoute cuts [scheme://]host[:port][/path].

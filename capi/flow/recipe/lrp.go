@@ -19,10 +19,11 @@ import (
 
 // Place is where an app lives and what its containers are told besides its own rows.
 type Place struct {
-	Space *access.Space
-	Org   *access.Organization
-	Group map[string]string // the environment variable group: running or staging
-	API   string            // the API's address
+	Space   *access.Space
+	Org     *access.Organization
+	Segment string            // isolation segment, see cf.DesiredLRP
+	Group   map[string]string // the environment variable group: running or staging
+	API     string            // the API's address
 }
 
 // DefaultPort is where a process listens unless a destination names another.
@@ -45,7 +46,7 @@ func LRP(a *app.App, p *app.Process, d *build.Droplet, mapped []route.Mapped, at
 	vcap["limits"] = map[string]any{"fds": app.FileDescriptors, "mem": p.MemoryMB, "disk": p.DiskMB}
 	return cf.DesiredLRP{
 		ID: p.LRP(), AppID: cf.AppID(a.GUID), Process: p.GUID, Type: p.Type, Instances: p.Instances,
-		Stack: d.Stack, Droplet: d.Blob, Start: cmp.Or(p.Command, d.ProcessTypes.V[p.Type]), Env: environment(at.Group, a.Env.V),
+		Segment: at.Segment, Stack: d.Stack, Droplet: d.Blob, Start: cmp.Or(p.Command, d.ProcessTypes.V[p.Type]), Env: environment(at.Group, a.Env.V),
 		Limits:    cf.Limits{MemoryMB: p.MemoryMB, DiskMB: p.DiskMB, LogBytesPerSec: p.LogRate, FileDescriptors: app.FileDescriptors},
 		Ports:     ports(mine),
 		Routes:    lrpRoutes(mine),
