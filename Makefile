@@ -4,7 +4,7 @@ export INGOT_CACHE ?= /var/cache/ingot
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GOFLAGS_STATIC := -trimpath -ldflags "-s -w"
 
-.PHONY: up down build helpers packages quick test lint fmt bench uninstall
+.PHONY: up down build examples helpers packages quick test lint fmt bench uninstall
 
 up: build
 	bin/ingot up --detach --cache $(INGOT_CACHE)
@@ -12,6 +12,10 @@ up: build
 
 down:
 	bin/ingot down
+
+# Each kind of app on the Ingot that runs here.
+examples:
+	tools/examples.sh
 
 # Helpers first: ingot carries them inside.
 build: packages helpers bin/cf

@@ -26,11 +26,12 @@ import (
 
 // What is used where a field is zero.
 const (
-	grace      = 24 * time.Hour
-	maxPackage = 1 << 30
-	minFree    = 256 << 20
-	maxBlob    = 8 << 30 // of what the platform itself stores: droplets, buildpacks, caches
-	sweepEvery = time.Hour
+	grace        = 24 * time.Hour
+	maxPackage   = 1 << 30
+	minFree      = 256 << 20
+	maxBuildpack = 1 << 30
+	maxBlob      = 8 << 30 // of what the platform itself stores: droplets, buildpacks, caches
+	sweepEvery   = time.Hour
 	// orphansEvery is the number of sweeps from one look for orphans to the next: a day, as in Cloud Controller.
 	orphansEvery = 24
 )
@@ -217,6 +218,21 @@ func (b *Bits) Package(ctx context.Context, zip io.Reader, rs []cf.Resource) (cf
 		return cf.Blob{}, err
 	}
 	return b.adopt(ctx, sp, string(cf.BlobPackage)+"/"+sp.SHA256(), true)
+}
+
+// Buildpack implements cf.Blobs.
+func (b *Bits) Buildpack(ctx context.Context, zip io.Reader) (cf.Blob, string, error) {
+	sp, err := b.store.Spool(ctx, zip, maxBuildpack)
+	if err != nil {
+		return cf.Blob{}, "", err
+	}
+	stack, err := match.Buildpack(sp, sp.Size)
+	if err != nil {
+		sp.Discard()
+		return cf.Blob{}, "", err
+	}
+	blob, err := b.adopt(ctx, sp, string(cf.BlobBuildpack)+"/"+sp.SHA256(), true)
+	return blob, stack, err
 }
 
 // SignURL implements cf.Blobs; zero expires is an hour from now.

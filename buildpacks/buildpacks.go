@@ -8,6 +8,7 @@ package buildpacks
 
 import (
 	"archive/zip"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"embed"
@@ -28,7 +29,7 @@ import (
 	"ingot/buildpacks/stager"
 )
 
-//go:embed binary/manifest.yml binary/VERSION nodejs/manifest.yml nodejs/VERSION
+//go:embed */manifest.yml */VERSION
 var files embed.FS
 
 //go:embed all:bin
@@ -42,12 +43,20 @@ type Buildpack struct {
 	folder   string // in files
 }
 
+// order is the default one of cf-deployment, with what we have.
+var order = []string{"staticfile", "java", "ruby", "nodejs", "go", "python", "php", "nginx", "binary"}
+
 // All lists the default buildpacks in CF's order of detection.
 func All() []Buildpack {
-	return []Buildpack{
-		{Name: "nodejs_buildpack", Position: 1, Stack: stack.Name, folder: "nodejs"},
-		{Name: "binary_buildpack", Position: 2, Stack: stack.Name, folder: "binary"},
+	var all []Buildpack
+	for i, language := range order {
+		folder := language
+		if language == "go" {
+			folder = "golang" // no package can be called go
+		}
+		all = append(all, Buildpack{Name: language + "_buildpack", Position: i + 1, Stack: stack.Name, folder: folder})
 	}
+	return all
 }
 
 // phases are the programs of the contract.
@@ -94,15 +103,25 @@ func (b Buildpack) parts(cache string) (p parts, key string, err error) {
 
 // Ready tells what Zip would miss on this machine.
 func (b Buildpack) Ready(cache string) error {
-	_, key, err := b.parts(cache)
+	p, key, err := b.parts(cache)
 	if err != nil || once.Has(filepath.Join(cache, "buildpacks"), key) {
 		return err
 	}
-	return lookNPM()
+	m, err := p.read()
+	for _, d := range m.Dependencies {
+		for _, s := range d.Sources {
+			look := lookNPM
+			if s.Module != "" {
+				look = lookGo
+			}
+			err = cmp.Or(err, look())
+		}
+	}
+	return err
 }
 
 // Zip returns the buildpack's zip and the SHA-256 of its bytes in hex. The first time, it fetches the runtimes with the
-// machine's npm, which takes seconds. Progress goes to log.
+// machine's npm and go, which takes seconds. Progress goes to log.
 func (b Buildpack) Zip(ctx context.Context, cache string, log io.Writer) (path, digest string, err error) {
 	p, key, err := b.parts(cache)
 	if err != nil {
@@ -118,6 +137,14 @@ func (b Buildpack) Zip(ctx context.Context, cache string, log io.Writer) (path, 
 	return path, strings.TrimSpace(string(text)), err
 }
 
+// read reads the manifest.
+func (p parts) read() (m stager.Manifest, err error) {
+	if err := yaml.Unmarshal(p.manifest, &m); err != nil {
+		return m, fmt.Errorf("manifest: %w", err)
+	}
+	return m, nil
+}
+
 // parts are what a zip is made of.
 type parts struct {
 	program  []byte
@@ -127,9 +154,9 @@ type parts struct {
 }
 
 func (b Buildpack) build(ctx context.Context, folder string, p parts) error {
-	var m stager.Manifest
-	if err := yaml.Unmarshal(p.manifest, &m); err != nil {
-		return fmt.Errorf("manifest: %w", err)
+	m, err := p.read()
+	if err != nil {
+		return err
 	}
 	carried := map[string]string{} // name in the zip -> file
 	for _, d := range m.Dependencies {

@@ -24,15 +24,20 @@ import (
 // runtimeVersion is part of the cache's keys: raise it when the layout of an archive changes.
 const runtimeVersion = 2
 
-// runtime returns the archive of a dependency: the packages it is made of, laid out as Node's own distribution is.
+// runtime returns the archive of a dependency: the packages it is made of, laid out as the distribution of Node or Go is.
 func runtime(ctx context.Context, cache string, d stager.Dependency, log io.Writer) (string, error) {
-	dir, err := once.Dir(ctx, cache, once.Key(d.Name, d.Version, d.Sources, runtimeVersion), log, func(folder string) error {
+	dir, err := once.Dir(ctx, cache, once.Key(d.Name, d.Version, d.Sources, d.Debian, runtimeVersion), log, func(folder string) error {
 		_, err := once.File(filepath.Join(folder, path.Base(d.File)), func(w io.Writer) error {
 			z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBetterCompression))
 			if err != nil {
 				return err
 			}
 			out := tar.NewWriter(z)
+			if len(d.Debian.Packages) > 0 {
+				if err := debian(ctx, out, folder, d, log); err != nil {
+					return err
+				}
+			}
 			for _, s := range d.Sources {
 				if err := repack(ctx, out, folder, s, log); err != nil {
 					return err
@@ -45,9 +50,12 @@ func runtime(ctx context.Context, cache string, d stager.Dependency, log io.Writ
 	return filepath.Join(dir, path.Base(d.File)), err
 }
 
-// repack fetches a package and writes it into the archive.
+// repack fetches a package or module and writes it into the archive.
 func repack(ctx context.Context, out *tar.Writer, folder string, s stager.Source, log io.Writer) error {
-	_, _ = fmt.Fprintf(log, "fetching %s\n", s.Package)
+	_, _ = fmt.Fprintf(log, "fetching %s\n", s.Package+s.Module)
+	if s.Module != "" {
+		return repackModule(ctx, out, folder, s)
+	}
 	file, err := fetch(ctx, folder, s)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -79,7 +80,7 @@ func TestStackHasWhatAppsCountOn(t *testing.T) {
 	}
 }
 
-// world is a root made of the stack, with the example app and the nodejs buildpack in it: an overlay of the unpacked stack,
+// world is a root made of the stack, with an example app and a buildpack in it: an overlay of the unpacked stack,
 // which is kept, and of the folder upper, which is not.
 type world struct {
 	t          *testing.T
@@ -88,13 +89,15 @@ type world struct {
 
 func (w world) upper(name string) string { return filepath.Join(w.dir, "upper", name) }
 
-func newWorld(t *testing.T) world {
+func newWorld(t *testing.T, buildpack, example string) world {
+	t.Helper()
 	need.World(t, "the stack, the buildpacks' program, a package registry")
 	tarball, digest, err := stack.Build(t.Context(), need.Cache(), t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}
-	pack, _, err := All()[0].Zip(t.Context(), need.Cache(), t.Output())
+	i := slices.IndexFunc(All(), func(b Buildpack) bool { return b.Name == buildpack })
+	pack, _, err := All()[i].Zip(t.Context(), need.Cache(), t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +117,7 @@ func newWorld(t *testing.T) world {
 	w.host("mknod", "-m", "666", w.upper("dev/null"), "c", "1", "3")
 	w.host("mknod", "-m", "666", w.upper("dev/urandom"), "c", "1", "9")
 	unzip(t, pack, w.upper("buildpack"))
-	w.host("cp", "-r", "../examples/node-express/.", w.upper("home/vcap/app"))
+	w.host("cp", "-r", filepath.Join("../examples", example)+"/.", w.upper("home/vcap/app"))
 	w.host("chown", "-R", "2000:2000", w.upper("home/vcap"))
 	return w
 }
@@ -180,7 +183,7 @@ rm -rf deps profile.d staged; mkdir -p deps/0 profile.d cache; cp -r app staged
 /buildpack/bin/release staged`
 
 func TestNodeInTheStack(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, "nodejs_buildpack", "node-express")
 	t.Run("Express is staged and starts", func(t *testing.T) { w.t = t; w.express() })
 	t.Run("a native module is built", func(t *testing.T) { w.t = t; w.native() })
 	t.Run("a staging that cannot succeed says why", func(t *testing.T) { w.t = t; w.failures() })

@@ -180,7 +180,6 @@ func TestBuilds(t *testing.T) {
 		t.Errorf("%d events of failed builds", len(l.Names("guid")))
 	}
 	w.Must(422, "admin", "POST /v3/builds", `{"package":{"guid":"nope"}}`)
-	w.Must(400, "admin", "POST /v3/builds", `{"package":{"guid":"`+p+`"},"lifecycle":{"type":"buildpack","data":{"buildpacks":["https://example.com/x.git"]}}}`)
 }
 
 // TestBuildWakes: who asks for a build that is staging is answered as soon as it ended.

@@ -55,7 +55,7 @@ type API struct {
 // Start brings the tables up to date, starts the jobs that an earlier process left, and begins to converge.
 func (a *API) Start(ctx context.Context) error {
 	a.Org = &org.Family{DB: a.DB, Directory: a.Directory}
-	a.Admin = &admin.Family{DB: a.DB, Info: a.Info}
+	a.Admin = &admin.Family{DB: a.DB, Blobs: a.Blobs, Info: a.Info}
 	apps := &app.Family{Logs: a.Logs, Scheduler: a.Scheduler}
 	builds := &build.Family{DB: a.DB, Blobs: a.Blobs, Logs: a.Logs, Gate: a.Gate, Linger: a.Linger}
 	routes := &route.Family{DB: a.DB, Domain: a.Domain}
@@ -65,7 +65,7 @@ func (a *API) Start(ctx context.Context) error {
 	if err := a.migrate(ctx); err != nil {
 		return err
 	}
-	a.jobs = &job.Pool{DB: a.DB, Holder: a.Holder, Kinds: slices.Concat(a.flow.Jobs(), builds.Jobs(), routes.Jobs())}
+	a.jobs = &job.Pool{DB: a.DB, Holder: a.Holder, Kinds: slices.Concat(a.flow.Jobs(), a.Admin.Jobs(), builds.Jobs(), routes.Jobs())}
 	a.server = &rest.Server{DB: a.DB, Tokens: a.Tokens, Jobs: a.jobs, URL: a.URL, Includes: Includes(), Limits: a.Limits,
 		Nouns:  slices.Concat(a.Org.Nouns(), a.Admin.Nouns(), apps.Nouns(), builds.Nouns(), routes.Nouns()),
 		Routes: slices.Concat(a.Org.Routes(), a.Admin.Routes(), apps.Routes(), builds.Routes(), routes.Routes(), a.flow.Routes())}

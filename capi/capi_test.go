@@ -138,8 +138,15 @@ var steps = []step{
 	{line: "GET /v3/stacks/{stack}"},
 	{line: "POST /v3/stacks", body: `{"name":"other"}`, keep: "other"},
 	{line: "PATCH /v3/stacks/{other}", body: `{"state":"DISABLED","state_reason":"old"}`},
-	{line: "GET /v3/buildpacks", keep: "buildpack"},
+	{line: "GET /v3/buildpacks"},
+	{line: "POST /v3/buildpacks", body: `{"name":"mine","position":1,"metadata":{"labels":{"a":"b"}}}`, keep: "buildpack"},
 	{line: "GET /v3/buildpacks/{buildpack}"},
+	{line: "PATCH /v3/buildpacks/{buildpack}", body: `{"name":"ours","stack":"cflinuxfs4","position":2,"enabled":false,"locked":false}`},
+	{line: "POST /v3/buildpacks/{buildpack}/upload", act: func(w *world, kept map[string]string) resttest.Answer {
+		return w.sendBits("admin", "POST /v3/buildpacks/"+kept["buildpack"]+"/upload", "", "x.zip", zipped(w.T, "bin/compile"))
+	}},
+	{line: "DELETE /v3/buildpacks/{buildpack}"},
+	{line: "POST /v3/admin/actions/clear_buildpack_cache"},
 	{line: "DELETE /v3/roles/{role}", keep: "job"},
 	{line: "GET /v3/jobs/{job}", shape: "single_complete_job"},
 	{line: "DELETE /v3/users/{user}"},

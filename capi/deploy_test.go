@@ -212,7 +212,7 @@ func TestStarting(t *testing.T) {
 		{"POST /v3/apps", `{"name":"one","relationships":{"space":{"data":{"guid":"own-space"}}}}`, "App with the name 'one' already exists."},
 		{"POST /v3/apps", `{"name":"x","relationships":{"space":{"data":{"guid":"none"}}}}`, "Invalid space. Ensure that the space exists and you have access to it."},
 		{"POST /v3/apps", `{"name":"x","relationships":{"space":{"data":{"guid":"own-space"}}},"lifecycle":{"type":"buildpack","data":{"buildpacks":["nope"]}}}`,
-			`Buildpack "nope" must be an existing admin buildpack or a valid git URI`},
+			`Buildpack "nope" for stack "cflinuxfs4" must be an existing admin buildpack or a valid git URI`},
 		{"POST /v3/apps", `{"name":"x","relationships":{"space":{"data":{"guid":"own-space"}}},"lifecycle":{"type":"buildpack","data":{"stack":"nope"}}}`, "Stack must be an existing stack"},
 		{"POST /v3/apps", `{"name":"x","relationships":{"space":{"data":{"guid":"own-space"}}},"lifecycle":{"type":"rpm","data":{}}}`,
 			"Lifecycle type is not included in the list: buildpack, docker, cnb"},

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -208,6 +209,61 @@ func (b *blobs) Match(_ context.Context, rs []cf.Resource) (out []cf.Resource, _
 		}
 	}
 	return out, nil
+}
+
+// await waits until ok answers true.
+func (w *world) await(what string, ok func() bool) {
+	w.T.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); {
+		if time.Now().After(end) {
+			w.T.Fatalf("not within 10 s: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// packs are the keys of the buildpacks that are stored.
+func (b *blobs) packs() (out []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for k := range b.data {
+		if strings.HasPrefix(k, "buildpacks/") {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+func (b *blobs) get(key string) []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.data[key]
+}
+
+func (b *blobs) gone() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.deleted)
+}
+
+// Buildpack refuses what bits refuses: here, what is no zip. The stack is that of a file "stack=x".
+func (b *blobs) Buildpack(ctx context.Context, in io.Reader) (cf.Blob, string, error) {
+	raw, err := io.ReadAll(in)
+	if err != nil {
+		return cf.Blob{}, "", err
+	}
+	z, err := zip.NewReader(bytes.NewReader(raw), int64(len(raw)))
+	if err != nil {
+		return cf.Blob{}, "", cf.Wrap(cf.KindUnprocessable, "BuildpackZipError", "Buildpack zip error: buildpack zipfile is not valid", err)
+	}
+	stack := ""
+	for _, f := range z.File {
+		if name, ok := strings.CutPrefix(f.Name, "stack="); ok {
+			stack = name
+		}
+	}
+	blob, err := b.Put(ctx, cf.BlobBuildpack, bytes.NewReader(raw))
+	return blob, stack, err
 }
 
 // Package refuses what bits refuses: here, what is no zip or has an entry that leads out.

@@ -53,7 +53,7 @@ func TestBadManifests(t *testing.T) {
 		w.must(404, w.yaml("stranger", line, "applications: [{name: x}]"))
 	}
 	if r := w.yaml("admin", applyLine, "applications: [{name: a, buildpacks: [nope]}]"); r.Status != 422 ||
-		r.Detail() != `For application 'a': Buildpack "nope" must be an existing admin buildpack or a valid git URI` {
+		r.Detail() != `For application 'a': Buildpack "nope" for stack "cflinuxfs4" must be an existing admin buildpack or a valid git URI` {
 		t.Error(r.Text)
 	}
 	if n := len(w.Must(200, "admin", "GET /v3/apps", nil).Names("name")); n != 0 {

@@ -18,6 +18,12 @@ import (
 // upload sends an app's bits; resources is JSON, or "" for none.
 func (w *world) upload(user, guid, resources string, zip []byte) resttest.Answer {
 	w.T.Helper()
+	return w.sendBits(user, "POST /v3/packages/"+guid+"/upload", resources, "package.zip", zip)
+}
+
+// sendBits sends a form with resources, unless they are "", and a file called name, unless it is nil.
+func (w *world) sendBits(user, line, resources, name string, zip []byte) resttest.Answer {
+	w.T.Helper()
 	var b bytes.Buffer
 	m := multipart.NewWriter(&b)
 	if resources != "" {
@@ -26,7 +32,7 @@ func (w *world) upload(user, guid, resources string, zip []byte) resttest.Answer
 		}
 	}
 	if zip != nil {
-		part, err := m.CreateFormFile("bits", "package.zip")
+		part, err := m.CreateFormFile("bits", name)
 		if err == nil {
 			_, err = part.Write(zip)
 		}
@@ -37,7 +43,7 @@ func (w *world) upload(user, guid, resources string, zip []byte) resttest.Answer
 	if err := m.Close(); err != nil {
 		w.T.Fatal(err)
 	}
-	return w.send(user, "POST /v3/packages/"+guid+"/upload", m.FormDataContentType(), &b)
+	return w.send(user, line, m.FormDataContentType(), &b)
 }
 
 // staged tells the API that a staging ended well.

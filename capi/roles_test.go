@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"ingot/capi/admin"
 	"ingot/capi/org"
 	"ingot/cf"
 	"ingot/rest/access"
@@ -107,6 +108,11 @@ var calls = []call{
 	{line: "GET /v3/stacks"},
 	{line: "POST /v3/stacks", body: `{"name":"{x}"}`},
 	{line: "GET /v3/buildpacks"},
+	{line: "POST /v3/buildpacks", body: `{"name":"{x}"}`},
+	{line: "GET /v3/buildpacks/{x}", make: freshBuildpack},
+	{line: "PATCH /v3/buildpacks/{x}", body: `{"enabled":true}`, make: freshBuildpack},
+	{line: "DELETE /v3/buildpacks/{x}", make: freshBuildpack},
+	{line: "POST /v3/admin/actions/clear_buildpack_cache"},
 	{line: "GET /v3/info/usage_summary"},
 }
 
@@ -158,6 +164,10 @@ func freshRole(t access.Role) func(a *resttest.API, world, guid string) {
 	}
 }
 
+func freshBuildpack(a *resttest.API, _, guid string) {
+	a.Insert(&admin.Buildpack{Labelled: row.Labelled{Row: base(guid)}, Name: guid, Lifecycle: "buildpack", Blob: "buildpacks/x"})
+}
+
 func freshEvent(a *resttest.API, world, guid string) {
 	a.Insert(&event.Event{Row: base(guid), Type: "audit.app.create", OrgGUID: world, SpaceGUID: world + "-space"})
 }
@@ -181,7 +191,9 @@ func allowed(c call, documented map[string]string, user string) bool {
 }
 
 // shared things have no owner: what All Roles may see of them, strangers may too.
-func shared(line string) bool { return !strings.ContainsAny(line, "{") }
+func shared(line string) bool {
+	return !strings.ContainsAny(line, "{") || strings.HasPrefix(line, "GET /v3/buildpacks/")
+}
 
 // TestRoles asks everything as everybody, in an own and in a foreign organization, against roles.csv.
 func TestRoles(t *testing.T) {
@@ -191,6 +203,7 @@ func TestRoles(t *testing.T) {
 	for _, w := range []string{"own", "other"} {
 		a.World(w)
 	}
+	freshBuildpack(a, "", "any")
 	for _, r := range access.AllRoles {
 		a.Role(string(r), r, "own")
 		if !r.OfOrg() {

@@ -51,6 +51,9 @@ type Blobs interface {
 	// Package makes a package zip of an uploaded zip (nil: none) and of matched resources, checks every entry
 	// (KindInvalid, code AppBitsUploadInvalid, for paths out, links out, devices), and keeps its files for matching.
 	Package(ctx context.Context, zip io.Reader, rs []Resource) (Blob, error)
+	// Buildpack stores a buildpack's zip after the same checks (KindUnprocessable, code BuildpackZipError), and returns the
+	// stack that its manifest.yml names, or "".
+	Buildpack(ctx context.Context, zip io.Reader) (b Blob, stack string, err error)
 	// SignURL returns an absolute URL that reads the blob without a token until then.
 	SignURL(key string, expires time.Time) string
 }

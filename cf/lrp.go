@@ -2,6 +2,7 @@ package cf
 
 import (
 	"context"
+	"strings"
 	"time"
 )
 
@@ -167,7 +168,7 @@ type Task struct {
 // BuildpackRef names one buildpack that a staging may use.
 type BuildpackRef struct {
 	Name       string `json:"name"`   // CF's name, such as nodejs_buildpack; or the URL of a custom one
-	Blob       string `json:"blob"`   // blob key of its zip
+	Blob       string `json:"blob"`   // blob key of its zip; "" where Name is a URL, which the build downloads
 	Digest     string `json:"digest"` // sha256 of the zip
 	SkipDetect bool   `json:"skip_detect"`
 }
@@ -239,4 +240,28 @@ type LRPFeed interface {
 	Follow(ctx context.Context) (<-chan LRPEvent, error)
 	// MarkRoutable records that the router applied, or lost, the registration of an instance.
 	MarkRoutable(ctx context.Context, id InstanceID, routable bool) error
+}
+
+// PublicBuildpack is a buildpack's name for everybody's eyes: an address loses its user and password, as in Cloud
+// Controller's UrlSecretObfuscator.
+func PublicBuildpack(name string) string {
+	scheme, rest, ok := strings.Cut(name, "://")
+	end := strings.IndexAny(rest, "/?#")
+	if end < 0 {
+		end = len(rest)
+	}
+	at := strings.LastIndexByte(rest[:end], '@')
+	if !ok || at < 0 {
+		return name
+	}
+	return scheme + "://***:***" + rest[at:]
+}
+
+// PublicBuildpacks does so for a list, and makes nil an empty one.
+func PublicBuildpacks(names []string) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = PublicBuildpack(n)
+	}
+	return out
 }

@@ -7,7 +7,10 @@ import (
 	"errors"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"ingot/bits/sign"
 	"ingot/buildpacks"
@@ -57,6 +60,9 @@ func (r *rooms) startBits(ctx context.Context) error {
 	}
 	r.bits.Keys = sign.Keys{{Secret: secret}}
 	r.bits.InUse = func(ctx context.Context, key string) (bool, error) {
+		if strings.HasPrefix(key, string(cf.BlobBuildpack)+"/") {
+			return admin.BuildpackInUse(ctx, r.stores["cc"].Read(), key)
+		}
 		return build.InUse(ctx, r.stores["cc"].Read(), key)
 	}
 	return r.bits.Start(ctx)
@@ -78,13 +84,26 @@ func newGarden(c Config) *linux.Engine {
 	return &linux.Engine{Data: c.path("garden"), Network: netip.MustParsePrefix(c.Network), HostAddress: c.hostAddress()}
 }
 
-// importStack builds the stack where the cache has none, and makes it an image.
+// importStack builds the stack where the cache has none, and makes it an image. The buildpacks' zips, which are fetched as long,
+// are made meanwhile.
 func (r *rooms) importStack(ctx context.Context) error {
-	tar, _, err := stack.Build(ctx, r.c.Cache, os.Stderr)
-	if err != nil {
-		return err
-	}
-	return r.garden.ImportImage(ctx, stack.Name, tar)
+	all, ctx := errgroup.WithContext(ctx)
+	all.Go(func() error {
+		tar, _, err := stack.Build(ctx, r.c.Cache, os.Stderr)
+		if err != nil {
+			return err
+		}
+		return r.garden.ImportImage(ctx, stack.Name, tar)
+	})
+	all.Go(func() error {
+		for _, b := range buildpacks.All() {
+			if _, _, err := b.Zip(ctx, r.c.Cache, os.Stderr); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return all.Wait()
 }
 
 func (r *rooms) startNATS(context.Context) (err error) {

@@ -17,7 +17,7 @@ type feature struct {
 // features is the one registry, shown by `ingot features` and docs/features.md.
 func features() []feature {
 	return []feature{
-		{"push from source", "beta", "nodejs_buildpack and binary_buildpack; the other buildpacks are absent"},
+		{"push from source", "beta", "staticfile, java, ruby, nodejs, go, python, php, nginx and binary; dotnet_core_buildpack and r_buildpack are absent"},
 		{"orgs, spaces, roles, users", "beta", ""},
 		{"quotas", "beta", "enforced; a new org has the quota default: 100 GB of memory, 1000 routes, 100 service instances"},
 		{"isolation segments", "beta", "the cell of a single machine belongs to the shared one: nothing can be placed in another"},
@@ -30,12 +30,14 @@ func features() []feature {
 		{"name resolution", "beta", "resolv.conf or systemd-resolved"},
 		{"login", "beta", "password, refresh and client grants, token keys, SCIM users; web pages, SSO and other identity providers are absent"},
 		{"metrics", "beta", "/metrics for Prometheus on loopback; PromQL in log-cache is absent"},
-		{"HTTP/2, weighted routes, route services", "absent", ""},
+		{"HTTP/2 and gRPC", "beta", "with clients on the TLS port and with apps; WebSockets over HTTP/2 are absent: clients use HTTP/1.1 for them"},
+		{"route services", "absent", ""},
 		{"encryption of secrets in the database", "beta", "variables, buildpack URLs, job payloads, LRPs and tasks; keys rotate online; the key file beside the data protects copies of the database, not a stolen disk"},
 		{"rate limits", "beta", "20,000 requests an hour a user, 1,000 an address without a token, admins exempt; counted in each API process"},
 		{"rolling deployments, tasks, revisions, sidecars", "absent", ""},
 		{"services and service brokers", "absent", ""},
-		{"buildpacks of one's own, upload of droplets", "absent", "also changing and deleting buildpacks, and clearing all build caches"},
+		{"buildpacks of one's own", "beta", "by upload, or by the address of a zip or a Git repository, which the build fetches in its container; Cloud Native Buildpacks are absent"},
+		{"upload of droplets", "absent", ""},
 		{"usage events", "absent", ""},
 		{"docker images", "absent", ""},
 		{"ssh", "absent", ""},

@@ -4,20 +4,12 @@ set -eu
 cd "$(dirname "$0")/.."
 url=https://node-express.apps.ingot.test
 answers() { [ "$(curl -sk -o /dev/null -m 5 -w '%{http_code}' $url)" = 200 ]; }
-CF_HOME=$(mktemp -d)
-trap 'rm -rf "$CF_HOME"' EXIT
-export CF_HOME
 if ! answers; then
-	field() { bin/ingot credentials --json | sed -n "s/^ *\"$1\": \"\(.*\)\",*$/\1/p"; }
-	bin/cf api "$(field api)" --skip-ssl-validation >/dev/null
-	CF_USERNAME=$(field username) CF_PASSWORD=$(field password) bin/cf auth >/dev/null
-	bin/cf create-org ingot >/dev/null
-	bin/cf create-space dev -o ingot >/dev/null
-	bin/cf target -o ingot -s dev >/dev/null
-	if bin/cf app node-express >/dev/null 2>&1; then # stopped by `ingot down`: it comes up by itself
+	. tools/login.sh
+	if cf app node-express >/dev/null 2>&1; then # stopped by `ingot down`: it comes up by itself
 		timeout 60 sh -c "until curl -skf -o /dev/null -m 5 $url; do sleep 0.2; done" || true
 	fi
-	answers || bin/cf push -f examples/node-express/manifest.yml
+	answers || cf push -f examples/node-express/manifest.yml
 	answers || { echo "$url does not answer 200" >&2; exit 1; }
 fi
 echo

@@ -27,10 +27,11 @@ const (
 	outside    = "Relative path(s) outside of root folder"
 	linkOut    = "Symlink(s) point outside of root folder"
 	uploadCode = "AppBitsUploadInvalid"
+	appInvalid = "The app upload is invalid: "
 )
 
 func invalid(format string, args ...any) error {
-	return cf.Errorf(cf.KindInvalid, uploadCode, "The app upload is invalid: "+format, args...)
+	return cf.Errorf(cf.KindInvalid, uploadCode, appInvalid+format, args...)
 }
 
 func tooMany() error { return invalid("Package may not have more than %d entries", mostEntries) }

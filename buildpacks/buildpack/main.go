@@ -14,8 +14,15 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"ingot/buildpacks/binary"
+	"ingot/buildpacks/golang"
+	"ingot/buildpacks/java"
+	"ingot/buildpacks/nginx"
 	"ingot/buildpacks/nodejs"
+	"ingot/buildpacks/php"
+	"ingot/buildpacks/python"
+	"ingot/buildpacks/ruby"
 	"ingot/buildpacks/stager"
+	"ingot/buildpacks/staticfile"
 )
 
 // buildpack is one language's phases.
@@ -27,8 +34,15 @@ type buildpack struct {
 }
 
 var buildpacks = map[string]buildpack{
-	"binary": {binary.Detect, binary.Supply, binary.Finalize, binary.Release},
-	"nodejs": {nodejs.Detect, nodejs.Supply, nodejs.Finalize, nodejs.Release},
+	"binary":     {binary.Detect, binary.Supply, binary.Finalize, binary.Release},
+	"go":         {golang.Detect, golang.Supply, golang.Finalize, golang.Release},
+	"java":       {java.Detect, java.Supply, java.Finalize, java.Release},
+	"nginx":      {nginx.Detect, nginx.Supply, nginx.Finalize, nginx.Release},
+	"nodejs":     {nodejs.Detect, nodejs.Supply, nodejs.Finalize, nodejs.Release},
+	"php":        {php.Detect, php.Supply, php.Finalize, php.Release},
+	"python":     {python.Detect, python.Supply, python.Finalize, python.Release},
+	"ruby":       {ruby.Detect, ruby.Supply, ruby.Finalize, ruby.Release},
+	"staticfile": {staticfile.Detect, staticfile.Supply, staticfile.Finalize, staticfile.Release},
 }
 
 // Exit codes of a phase, as CF's buildpacks have them.
@@ -43,6 +57,13 @@ func main() {
 	self, err := os.Executable()
 	if err != nil {
 		self = os.Args[0]
+	}
+	if filepath.Base(os.Args[0]) == "varify" { // in an app of nginx_buildpack
+		if err := nginx.Varify(os.Args[1:]); err != nil {
+			_, _ = fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
 	}
 	os.Exit(run(filepath.Dir(filepath.Dir(self)), os.Args[1:], os.Stdout))
 }

@@ -61,6 +61,31 @@ func TestBinary(t *testing.T) {
 	}
 }
 
+// The first buildpack in the order of detection that claims an app gets it; what each claims is as in CF's bin/detect.
+func TestWhoDetectsWhat(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "some-file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]string{filepath.Dir(file): "", "static-site": "staticfile", "java-war": "java", "ruby-rack": "ruby",
+		"node-express": "node.js", "go-module": "Go", "python-http": "python", "php-hello": "php", "nginx-conf": "nginx"} {
+		if want != "" {
+			dir = filepath.Join("..", "..", "examples", dir)
+		}
+		got := ""
+		for _, language := range []string{"staticfile", "java", "ruby", "nodejs", "golang", "python", "php", "nginx", "binary"} {
+			var out bytes.Buffer
+			if code := run(root(t, language), []string{"detect", dir}, &out); code == 0 {
+				got = out.String()
+				break
+			}
+		}
+		if name, _, _ := strings.Cut(strings.TrimSpace(got), " "); name != want {
+			t.Errorf("%s is claimed with %q, want %q", dir, got, want)
+		}
+	}
+}
+
 func TestCompilePutsAllIntoTheApp(t *testing.T) {
 	t.Setenv("CF_STACK", "")
 	t.Setenv("PATH", os.Getenv("PATH"))

@@ -233,3 +233,10 @@ func TestBuildNamesWhatIsMissing(t *testing.T) {
 		t.Errorf("left %v", left)
 	}
 }
+
+func TestUnpackNamesWhatIsMissing(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	if _, err := Unpack(context.Background(), t.TempDir(), []string{"hello"}, io.Discard); err == nil || !strings.Contains(err.Error(), "apt-get is missing") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -51,11 +52,24 @@ type Dependency struct {
 	Version string   `yaml:"version"`
 	File    string   `yaml:"file"`    // a tar.zst below the buildpack's folder
 	Sources []Source `yaml:"sources"` // what File is made of
+	Debian  Debian   `yaml:"debian"`  // or this
 }
 
-// Source is a package of the npm registry, and the SHA-512 that it must have (base64, as in a package-lock.json).
+// Debian is parts of packages of the stack's Debian release.
+type Debian struct {
+	Packages []string `yaml:"packages"`
+	Parts    []struct {
+		From    string   `yaml:"from"`    // a folder of the packages
+		To      string   `yaml:"to"`      // its place in File
+		Without []string `yaml:"without"` // patterns of what below From stays out
+	} `yaml:"parts"`
+}
+
+// Source is a package of the npm registry and the SHA-512 that it must have (base64, as in a package-lock.json), or a
+// Go module and its sum (as in a go.sum).
 type Source struct {
 	Package   string `yaml:"package"`
+	Module    string `yaml:"module"`
 	Integrity string `yaml:"integrity"`
 }
 
@@ -91,6 +105,35 @@ func New(root string, args []string, log io.Writer) (*Stager, error) {
 // Dep is a path in the buildpack's own deps folder.
 func (s *Stager) Dep(elem ...string) string {
 	return filepath.Join(append([]string{s.Deps, s.Index}, elem...)...)
+}
+
+// Output runs a program in the app's folder and returns what it says; its complaints are in the log.
+func (s *Stager) Output(name string, args ...string) (string, error) {
+	cmd := exec.Command(name, args...)
+	cmd.Dir, cmd.Stderr = s.Build, s.Log
+	out, err := cmd.Output()
+	if err != nil {
+		err = fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
+	}
+	return strings.TrimSpace(string(out)), err
+}
+
+// Run runs a program in a folder with its output in the log.
+func (s *Stager) Run(dir, name string, args ...string) error {
+	cmd := exec.Command(name, args...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, s.Log, s.Log
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s %s: %w", name, args[0], err)
+	}
+	return nil
+}
+
+// SetDefault is SetEnv unless the variable has a value already: the app's own wins.
+func (s *Stager) SetDefault(name, value string) error {
+	if v := os.Getenv(name); v != "" {
+		return nil
+	}
+	return s.SetEnv(name, value)
 }
 
 // Has tells whether the app has the file.
@@ -235,4 +278,25 @@ func (s *Stager) Finish() error {
 		}
 	}
 	return nil
+}
+
+// releaseFile is where a finalize leaves what the release after it says: release is told only where the app is.
+func releaseFile() string { return filepath.Join(os.TempDir(), "buildpack-release-step.yml") }
+
+// KeepRelease keeps the default process types for Released.
+func (s *Stager) KeepRelease(types map[string]string) error {
+	text, err := yaml.Marshal(types)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(releaseFile(), text, 0o644)
+}
+
+// Released is what KeepRelease kept in this staging; nil when it did not.
+func (s *Stager) Released() (types map[string]string) {
+	text, err := os.ReadFile(releaseFile())
+	if err != nil || yaml.Unmarshal(text, &types) != nil {
+		return nil
+	}
+	return types
 }

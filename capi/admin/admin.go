@@ -2,7 +2,7 @@
 // variable groups, security groups, audit events, and the documents that tell about the platform.
 //
 // It promises that a fresh database has CF's feature flags, the default stack and security groups and nothing else. It will not stage:
-// Buildpacks and EnvGroup tell capi/flow what to stage with.
+// Usable and EnvGroup tell capi/flow what to stage with.
 package admin
 
 import (
@@ -13,8 +13,10 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"ingot/cf"
 	"ingot/kit/sql"
 	"ingot/rest"
+	"ingot/rest/job"
 	"ingot/rest/row"
 )
 
@@ -23,12 +25,14 @@ var migrations embed.FS
 
 // Family is the nouns of this package.
 type Family struct {
-	DB   *sql.DB
-	Info Info
+	DB    *sql.DB
+	Blobs cf.Blobs
+	Info  Info
 	// StackUsed tells whether apps use the stack of that name; set by who keeps apps. Without it no stack can be deleted.
 	StackUsed func(ctx context.Context, db bun.IDB, name string) (bool, error)
 
 	groups *rest.Resource[SecurityGroup]
+	packs  *rest.Resource[Buildpack]
 }
 
 // DefaultStack is the stack of apps that name none.
@@ -71,13 +75,25 @@ func ensure(ctx context.Context, one *bun.SelectQuery, tx bun.Tx, n row.Noun) er
 
 // Nouns are the family's rows.
 func (f *Family) Nouns() []rest.Noun {
+	f.packs = f.buildpacks()
 	f.groups = securityGroups()
-	return []rest.Noun{f.stacks(), f.buildpacks(), flags(), events(), f.groups, serviceInstances()}
+	return []rest.Noun{f.stacks(), f.packs, flags(), events(), f.groups, serviceInstances()}
+}
+
+// Jobs are the family's jobs beside those of its nouns.
+func (f *Family) Jobs() []job.Kind {
+	return []job.Kind{
+		{Operation: "buildpack.upload", Run: f.takeUpload},
+		{Operation: "buildpack_bits.delete", Run: f.removeBits},
+		{Operation: "admin.clear_buildpack_cache", Run: f.dropCaches},
+	}
 }
 
 // Routes are the endpoints that are no list, get, create, update or delete of a noun.
 func (f *Family) Routes() []rest.Route {
 	return []rest.Route{
+		{Pattern: "POST /v3/buildpacks/{guid}/upload", Handle: f.uploadBuildpack},
+		{Pattern: "POST /v3/admin/actions/clear_buildpack_cache", Handle: f.clearCaches},
 		{Pattern: "GET /v3/environment_variable_groups/{name}", Handle: showEnvGroup},
 		{Pattern: "PATCH /v3/environment_variable_groups/{name}", Handle: updateEnvGroup},
 		{Pattern: "GET /v3/spaces/{guid}/running_security_groups", Handle: f.groupsOf("running")},

@@ -39,6 +39,9 @@ func (f *Family) buildpacks() *rest.Resource[Buildpack] {
 			{Param: "lifecycle", Where: "lifecycle = ?", One: true, Check: oneLifecycle},
 		},
 		Orders: []string{"position", "lifecycle"}, Order: "lifecycle position",
+		Create: f.createBuildpack, Update: f.updateBuildpack,
+		Delete: func(c *rest.Call, _ *Buildpack) error { return c.Admins() },
+		Remove: f.removeBuildpack,
 		View: func(c *rest.Call, b *Buildpack) rest.Object {
 			state := "READY"
 			if b.Filename == "" {
@@ -71,12 +74,19 @@ func (f *Family) EnsureBuildpack(ctx context.Context, b Buildpack) error {
 		switch {
 		case none(err):
 			b.Enabled = true
-			return row.Insert(ctx, tx, &b)
+			if err := row.Insert(ctx, tx, &b); err != nil {
+				return err
+			}
+			return f.move(ctx, tx, &b, b.Position)
 		case err != nil || has.Locked || has.Blob == b.Blob && has.SHA256 == b.SHA256 && has.Filename == b.Filename:
 			return err
 		}
+		old := has.Blob
 		has.Blob, has.SHA256, has.Filename = b.Blob, b.SHA256, b.Filename
-		return row.Update(ctx, tx, has)
+		if err := row.Update(ctx, tx, has); err != nil {
+			return err
+		}
+		return release(ctx, tx, old)
 	})
 	if err != nil {
 		return fmt.Errorf("buildpack %s: %w", b.Name, err)
@@ -84,18 +94,19 @@ func (f *Family) EnsureBuildpack(ctx context.Context, b Buildpack) error {
 	return nil
 }
 
-// Buildpacks are those that a staging on the stack may detect with, in order: enabled and uploaded.
-func (f *Family) Buildpacks(ctx context.Context, stack string) ([]cf.BuildpackRef, error) {
-	var rows []Buildpack
-	err := f.DB.Read().NewSelect().Model(&rows).
-		Where("enabled = ? AND blob_key <> '' AND lifecycle = ? AND stack IN (?, '')", true, lifecycleBuildpack, stack).
+// Usable are the buildpacks that were uploaded for the stack or for any, in the order of detection; of a name, the one of
+// the stack comes before the one of any. Disabled ones are among them.
+func Usable(ctx context.Context, db bun.IDB, stack string) (rows []Buildpack, err error) {
+	err = db.NewSelect().Model(&rows).
+		Where("blob_key <> '' AND lifecycle = ? AND stack IN (?, '')", lifecycleBuildpack, stack).
 		OrderExpr("position, id").Scan(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("buildpacks of %s: %w", stack, err)
 	}
-	var out []cf.BuildpackRef
-	for _, b := range rows {
-		out = append(out, cf.BuildpackRef{Name: b.Name, Blob: b.Blob, Digest: b.SHA256})
-	}
-	return out, nil
+	return rows, nil
+}
+
+// Ref names the buildpack to a staging.
+func (b *Buildpack) Ref() cf.BuildpackRef {
+	return cf.BuildpackRef{Name: b.Name, Blob: b.Blob, Digest: b.SHA256}
 }

@@ -78,7 +78,7 @@ func view(c *rest.Call, a *App) rest.Object {
 	link := func(what string) rest.Object { return c.Link("/v3/apps/%s/"+what, a.GUID) }
 	return rest.Object{
 		"name": a.Name, "state": a.State,
-		"lifecycle": rest.Object{"type": a.Lifecycle, "data": rest.Object{"buildpacks": nonNil(a.Buildpacks.V), "stack": a.Stack}},
+		"lifecycle": rest.Object{"type": a.Lifecycle, "data": rest.Object{"buildpacks": cf.PublicBuildpacks(a.Buildpacks.V), "stack": a.Stack}},
 		"relationships": rest.Object{
 			"space": rest.ToOne(a.SpaceGUID), "current_droplet": rest.ToOne(a.Droplet),
 		},

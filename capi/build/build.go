@@ -92,7 +92,7 @@ func buildView(c *rest.Call, b *Build) rest.Object {
 	o := rest.Object{
 		"state": b.State, "error": nil, "droplet": nil, "package": rest.Object{"guid": b.PackageGUID},
 		"staging_memory_in_mb": b.MemoryMB, "staging_disk_in_mb": b.DiskMB, "staging_log_rate_limit_bytes_per_second": b.LogRate,
-		"lifecycle":     rest.Object{"type": b.Lifecycle, "data": rest.Object{"buildpacks": nonNil(b.Buildpacks.V), "stack": b.Stack}},
+		"lifecycle":     rest.Object{"type": b.Lifecycle, "data": rest.Object{"buildpacks": cf.PublicBuildpacks(b.Buildpacks.V), "stack": b.Stack}},
 		"created_by":    b.CreatedBy.V,
 		"relationships": rest.Object{"app": rest.ToOne(b.AppGUID)},
 	}
@@ -105,13 +105,6 @@ func buildView(c *rest.Call, b *Build) rest.Object {
 	}
 	o["links"] = links
 	return o
-}
-
-func nonNil[T any](s []T) []T {
-	if s == nil {
-		return []T{}
-	}
-	return s
 }
 
 // hold is how long a request for a build that is STAGING waits for its end. The CLI asks again only every 3 s.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"ingot/cf"
 	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
@@ -69,7 +70,8 @@ func fillDroplets(c *rest.Call, ds []*Droplet) error {
 func dropletView(c *rest.Call, d *Droplet) rest.Object {
 	packs := []rest.Object{}
 	for _, b := range d.Buildpacks.V {
-		packs = append(packs, rest.Object{"name": b.Key, "detect_output": b.DetectOutput, "buildpack_name": b.Name, "version": b.Version})
+		packs = append(packs, rest.Object{"name": cf.PublicBuildpack(b.Key), "detect_output": text(b.DetectOutput),
+			"buildpack_name": text(b.Name), "version": text(b.Version)})
 	}
 	var execution, types any = d.Execution, d.ProcessTypes.V
 	if d.hide != "" {
@@ -95,6 +97,14 @@ func dropletView(c *rest.Call, d *Droplet) rest.Object {
 	}
 	o["links"] = links
 	return o
+}
+
+// text is a string, or null when it is empty.
+func text(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
 }
 
 func (f *Family) mayDeleteDroplet(c *rest.Call, d *Droplet) error {

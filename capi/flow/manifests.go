@@ -244,7 +244,7 @@ func (f *Flow) showManifest(c *rest.Call) error {
 
 // present is an app as a generated manifest writes it.
 func present(ctx context.Context, db bun.IDB, a *app.App) (manifest.Now, error) {
-	n := manifest.Now{Name: a.Name, Env: a.Env.V, Lifecycle: a.Lifecycle, Buildpacks: a.Buildpacks.V, Stack: a.Stack,
+	n := manifest.Now{Name: a.Name, Env: a.Env.V, Lifecycle: a.Lifecycle, Buildpacks: cf.PublicBuildpacks(a.Buildpacks.V), Stack: a.Stack,
 		Features: map[string]bool{}, Metadata: manifest.NowMetadata{Labels: a.Meta().Labels, Annotations: a.Meta().Annotations}}
 	for _, s := range app.Features {
 		n.Features[s.Name] = *s.Of(a)

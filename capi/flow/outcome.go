@@ -108,7 +108,7 @@ func (f *Flow) keepDroplet(ctx context.Context, tx bun.Tx, b *build.Build, t cf.
 	}
 	packs := []map[string]any{}
 	for _, p := range t.Result.Buildpacks {
-		packs = append(packs, map[string]any{"name": p.Key, "buildpack_name": p.Name, "version": p.Version})
+		packs = append(packs, map[string]any{"name": cf.PublicBuildpack(p.Key), "buildpack_name": p.Name, "version": p.Version})
 	}
 	err = recordBuild(ctx, tx, "audit.app.droplet.create", b, map[string]any{"droplet_guid": d.GUID})
 	if err != nil {

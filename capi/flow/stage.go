@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/uptrace/bun"
@@ -24,30 +26,47 @@ import (
 
 // fit says what is wrong with buildpacks and a stack, in CF's words, or "".
 func (f *Flow) fit(ctx context.Context, db bun.IDB, buildpacks []string, stack string) (string, error) {
+	known, err := db.NewSelect().Model((*admin.Stack)(nil)).Where("name = ?", stack).Exists(ctx)
+	if err != nil {
+		return "", err
+	}
+	usable, err := admin.Usable(ctx, db, stack)
+	if err != nil {
+		return "", err
+	}
 	for _, name := range buildpacks {
-		if custom(name) {
-			return "", &cf.Error{Kind: cf.KindInvalid, Code: "CustomBuildpacksDisabled"}
-		}
-		known, err := db.NewSelect().Model((*admin.Buildpack)(nil)).Where("name = ?", name).Exists(ctx)
-		if err != nil {
-			return "", err
-		}
-		if !known {
+		switch {
+		case custom(name) || pick(usable, name) != nil:
+		case known:
+			return fmt.Sprintf(`Buildpack "%s" for stack "%s" must be an existing admin buildpack or a valid git URI`, name, stack), nil
+		default:
 			return fmt.Sprintf(`Buildpack "%s" must be an existing admin buildpack or a valid git URI`, name), nil
 		}
 	}
-	known, err := db.NewSelect().Model((*admin.Stack)(nil)).Where("name = ?", stack).Exists(ctx)
-	if err != nil || known {
-		return "", err
+	if !known {
+		return "Stack must be an existing stack", nil
 	}
-	return "Stack must be an existing stack", nil
+	return "", nil
 }
 
-// custom tells the address of a buildpack from a name.
+// pick finds a buildpack by its name: one of the stack before one of any.
+func pick(usable []admin.Buildpack, name string) *admin.Buildpack {
+	var found *admin.Buildpack
+	for i := range usable {
+		if b := &usable[i]; b.Name == name && (found == nil || found.Stack == "" && b.Stack != "") {
+			found = b
+		}
+	}
+	return found
+}
+
+// custom tells the address of a buildpack from a name: a zip on a web server, or what Git clones.
 func custom(name string) bool {
 	u, err := url.Parse(name)
-	return err == nil && (u.Scheme == "http" || u.Scheme == "https" || u.Scheme == "git" || u.Scheme == "ssh") || strings.HasPrefix(name, "git@")
+	return err == nil && u.Host != "" && slices.Contains([]string{"http", "https", "git", "ssh"}, u.Scheme) || gitAddress.MatchString(name)
 }
+
+var gitAddress = regexp.MustCompile(`^git@[^:\s]+:\S+\.git$`)
 
 type buildBody struct {
 	pack         rest.Opt[string]
@@ -174,28 +193,40 @@ func (f *Flow) beginBuild(ctx context.Context, tx bun.Tx, b *build.Build) error 
 	return app.Record(ctx, tx, "audit.app.build.create", a, map[string]any{"build_guid": b.GUID, "package_guid": b.PackageGUID})
 }
 
-// packs are the buildpacks of a build: those that it names, or all for detection.
+// packs are the buildpacks of a build: those that it names, or all that are enabled, for detection.
 func (f *Flow) packs(ctx context.Context, b *build.Build) ([]cf.BuildpackRef, error) {
-	all, err := f.Admin.Buildpacks(ctx, b.Stack)
-	if err != nil || len(b.Buildpacks.V) == 0 {
-		return all, err
+	usable, err := admin.Usable(ctx, f.DB.Read(), b.Stack)
+	if err != nil {
+		return nil, err
 	}
 	var out []cf.BuildpackRef
-	var missing []string
-	for _, name := range b.Buildpacks.V {
-		found := false
-		for _, ref := range all {
-			if ref.Name == name && !found {
-				ref.SkipDetect, found = true, true
-				out = append(out, ref)
+	if len(b.Buildpacks.V) == 0 {
+		for i := range usable {
+			if usable[i].Enabled {
+				out = append(out, usable[i].Ref())
 			}
 		}
-		if !found {
-			missing = append(missing, "'"+name+"'")
+		if len(usable) == 0 {
+			err = &cf.Error{Kind: cf.KindInvalid, Code: "NoBuildpacksFound"}
 		}
+		return out, err
 	}
-	if missing != nil {
-		return nil, cf.Errorf(cf.KindInvalid, "BuildpackInvalid", "Requested buildpack(s) %s are disabled and cannot be used for staging", strings.Join(missing, ", "))
+	var refused []string
+	for _, name := range b.Buildpacks.V {
+		ref := cf.BuildpackRef{Name: name}
+		if !custom(name) {
+			p := pick(usable, name)
+			if p == nil || !p.Enabled {
+				refused = append(refused, "'"+name+"'")
+				continue
+			}
+			ref = p.Ref()
+		}
+		ref.SkipDetect = true
+		out = append(out, ref)
+	}
+	if refused != nil {
+		return nil, cf.Errorf(cf.KindInvalid, "BuildpackInvalid", "Requested buildpack(s) %s are disabled and cannot be used for staging", strings.Join(refused, ", "))
 	}
 	return out, nil
 }

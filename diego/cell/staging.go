@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -108,6 +109,9 @@ func (k *task) fetch(ctx context.Context, folder string) (mounts []cf.BindMount,
 		})
 	}
 	for i, b := range s.Buildpacks {
+		if b.Blob == "" {
+			continue // the build itself downloads it
+		}
 		all.Go(func() error {
 			at, f, err := k.c.packs.Get(k.c.ctx, b)
 			frees[i], packs[i] = f, cf.BindMount{Source: at, Target: path.Join(packsAt, strconv.Itoa(i))}
@@ -123,6 +127,7 @@ func (k *task) fetch(ctx context.Context, folder string) (mounts []cf.BindMount,
 	if cached {
 		mounts = append(mounts, cf.BindMount{Source: show("cache.tgz"), Target: oldCache})
 	}
+	packs = slices.DeleteFunc(packs, func(m cf.BindMount) bool { return m.Source == "" })
 	return append(mounts, packs...), free, err
 }
 

@@ -68,6 +68,7 @@ func build(ctx context.Context, args []string) error {
 	fs.StringVar(&b.Package, "package", "/tmp/package.zip", "the app's zip")
 	fs.StringVar(&b.BuildDir, "buildDir", "/tmp/app", "where to build")
 	fs.StringVar(&b.Buildpacks, "buildpacksDir", "/tmp/buildpacks", "holds the buildpacks as 0, 1, ...")
+	fs.StringVar(&b.Downloads, "buildpacksDownloadDir", "/tmp/buildpackdownloads", "for buildpacks that are named by an address")
 	fs.StringVar(&b.OldCache, "buildArtifactsCache", "/tmp/cache.tgz", "what the last build left for this one")
 	fs.StringVar(&b.CacheDir, "buildArtifactsCacheDir", "/tmp/cache", "where it is unpacked")
 	fs.StringVar(&b.Droplet, "outputDroplet", "/tmp/droplet", "the droplet")

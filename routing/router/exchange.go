@@ -4,13 +4,16 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"ingot/cf"
+	"ingot/routing/router/affinity"
 	"ingot/routing/router/backend"
 	"ingot/routing/router/h1"
+	"ingot/routing/router/trace"
 	"ingot/routing/table"
 )
 
@@ -29,7 +32,8 @@ type exchange struct {
 	keep     bool // the client's connection can go on
 	upgrade  string
 	wanted   want
-	sticky   string // instance id that __VCAP_ID__ must name after this response
+	sticky   affinity.Set // what the response's cookies say
+	b3       trace.B3
 	status   int
 	sent     int64 // response body bytes
 	received atomic.Int64
@@ -89,11 +93,11 @@ func (x *exchange) serve() {
 	x.name = nameOf(x.req.Host)
 	if _, ours := rt.system.names[x.name]; !ours {
 		x.pool = rt.Table.Lookup(x.req.Host, x.req.Target)
-		if x.pool == nil {
-			x.fail(404, "unknown_route", "Requested route ('"+x.req.Host+"') does not exist.")
+		if !x.readWishes() {
 			return
 		}
-		if x.pool.Len() > 0 && !x.readWishes() {
+		if x.pool == nil {
+			x.fail(404, "unknown_route", "Requested route ('"+x.req.Host+"') does not exist.")
 			return
 		}
 	}
@@ -155,17 +159,17 @@ func (x *exchange) choose(tried []*table.Endpoint) (e *table.Endpoint, full bool
 			return e, false
 		}
 	}
-	return x.pool.Pick(table.Pick{Now: x.start, Limit: rt.Limits.PerInstance, Tried: tried, Only: x.wanted.only})
+	return x.pool.Pick(table.Pick{Now: x.start, Limit: rt.Limits.PerInstance, Tried: tried, Only: x.wanted.only, Hash: x.wanted.hash})
 }
 
 // connect takes an idle connection or makes one.
 func (x *exchange) connect(e *table.Endpoint, fresh bool) (*backend.Conn, error) {
 	if !fresh {
-		if b := x.c.rt.conns.Get(e, !x.arrived() || !idempotent(x.req.Method)); b != nil {
+		if b := x.c.rt.conns.Get(e, !x.arrived() || !x.idempotent()); b != nil {
 			return b, nil
 		}
 	}
-	return x.c.rt.dial(e)
+	return x.c.rt.dial(e, x.upgrade != "")
 }
 
 // arrived tells that the whole body came with the head, or that there is none. Nobody else may be reading it.
@@ -200,8 +204,9 @@ func (x *exchange) attempt(b *backend.Conn) (again bool) {
 		err = x.head()
 	}
 	if err != nil {
-		return x.failed(err, whole && !x.spent && (idempotent(x.req.Method) || unsent && b.Reused))
+		return x.failed(err, whole && !x.spent && (x.idempotent() || unsent && b.Reused))
 	}
+	b.Endpoint.Works()
 	if whole {
 		x.received.Store(int64(len(small)))
 		x.body.Take()
@@ -222,7 +227,7 @@ func (x *exchange) failed(err error, safe bool) (again bool) {
 	case x.gone.Load():
 		x.status, x.keep = 499, false
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		x.fail(504, "endpoint_failure", "Registered endpoint did not answer in time.")
+		x.fail(502, "endpoint_failure", failure) // gorouter's answer to its own timeout, too
 	case safe && !errors.As(err, &broken):
 		return true
 	default:
@@ -357,11 +362,14 @@ func (c *client) deadlineIn(d time.Duration) {
 	_ = c.nc.SetReadDeadline(time.Now().Add(d))
 }
 
-// idempotent methods may be sent again (RFC 9110 §9.2.2).
-func idempotent(method string) bool {
-	switch method {
-	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+// idempotent tells whether the request may be sent again although it may have been processed, as gorouter sees it: PUT and
+// DELETE are not among them, because their second answer can differ.
+func (x *exchange) idempotent() bool {
+	switch x.req.Method {
+	case "GET", "HEAD", "OPTIONS", "TRACE":
 		return true
 	}
-	return false
+	return slices.ContainsFunc(x.req.Fields, func(f h1.Field) bool {
+		return f.Value != "" && (strings.EqualFold(f.Name, "Idempotency-Key") || strings.EqualFold(f.Name, "X-Idempotency-Key"))
+	})
 }

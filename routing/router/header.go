@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"ingot/routing/router/affinity"
 	"ingot/routing/router/h1"
 	"ingot/routing/table"
 )
@@ -35,6 +36,12 @@ func (x *exchange) requestHead(b []byte, whole bool) []byte {
 			}
 			forwarded += f.Value
 			continue
+		case h1.B3, h1.B3Trace, h1.B3Span, h1.B3Parent, h1.B3Sampled, h1.B3Flags:
+			continue // x.b3 has them
+		case h1.TE:
+			if x.b.Endpoint.HTTP2 && strings.Contains(strings.ToLower(f.Value), "trailers") { // gRPC's servers ask for it
+				b = append(b, "TE: trailers\r\n"...)
+			}
 		case h1.RequestID:
 			requestID = true
 		case h1.RequestStart:
@@ -50,6 +57,9 @@ func (x *exchange) requestHead(b []byte, whole bool) []byte {
 	if x.upgrade != "" {
 		b = append(b, "Connection: Upgrade\r\n"...)
 		b = appendField(b, "Upgrade", x.upgrade)
+	}
+	if x.pool != nil {
+		b = x.b3.Append(b)
 	}
 	if !requestStart {
 		b = append(b, "X-Request-Start: "...)
@@ -81,6 +91,17 @@ func (x *exchange) appendOwn(b []byte, forwarded string) []byte {
 	return appendField(b, "X-Cf-InstanceIndex", x.b.Endpoint.Index)
 }
 
+// version is the protocol as the access line has it.
+func (c *client) version(minor int) string {
+	switch {
+	case c.stream:
+		return "HTTP/2.0"
+	case minor == 0:
+		return "HTTP/1.0"
+	}
+	return "HTTP/1.1"
+}
+
 func (c *client) proto() string {
 	if c.https {
 		return "https"
@@ -106,18 +127,18 @@ func (x *exchange) responseHead(b []byte, chunk bool) []byte {
 				continue
 			}
 		case h1.SetCookie:
-			x.noteSession(f.Value)
+			x.sticky.Note(x.c.rt.Cookies, f.Value)
 		}
 		if !r.Hop(f) {
 			b = appendField(b, f.Name, f.Value)
 		}
 	}
 	b = appendField(b, "X-Vcap-Request-Id", x.id)
-	if w := x.wanted.sticky; w != "" && w != x.b.Endpoint.Instance { // its instance is gone: the session moves
-		x.noteSession(sessionCookie + "=; Path=/")
-	}
-	if x.sticky != "" {
-		b = appendField(b, "Set-Cookie", x.sticky)
+	if x.pool != nil {
+		w := x.wanted.sticky
+		if cookie := x.sticky.Cookie(x.b.Endpoint.Instance, x.context(), w != "" && w != x.b.Endpoint.Instance); cookie != "" {
+			b = appendField(b, "Set-Cookie", cookie)
+		}
 	}
 	if chunk {
 		b = append(b, "Transfer-Encoding: chunked\r\n"...)
@@ -155,37 +176,42 @@ func appendField(b []byte, name, value string) []byte {
 	return append(b, '\r', '\n')
 }
 
+// context is the route's context path as the client writes it.
+func (x *exchange) context() string { return x.req.Target[:len(x.pool.Path())] }
+
 // want is what a request says about the instance it should go to.
 type want struct {
 	only    func(*table.Endpoint) bool // nil: any
 	session bool                       // it has a session cookie
 	sticky  string                     // the instance that __VCAP_ID__ names
+	hash    string                     // the value that the route's hash option looks at
 }
 
-// readWishes reads X-Cf-App-Instance, X-Cf-Process-Instance and the sticky cookies; false: it answered an error.
+// readWishes reads what the request says about its instance, and its trace; false: it answered an error.
 func (x *exchange) readWishes() bool {
+	app, process, header := "", "", ""
+	if x.pool != nil {
+		header = x.pool.HashHeader()
+	}
 	for i := range x.req.Fields {
 		f := &x.req.Fields[i]
 		switch f.Kind {
 		case h1.AppInstance:
-			guid, index, ok := strings.Cut(f.Value, ":")
-			if !ok || guid == "" || index == "" || strings.Contains(index, ":") {
-				x.fail(400, "invalid_cf_app_instance_header", "Invalid X-CF-App-Instance Header")
-				return false
-			}
-			if !x.restrict(guid, index, func(e *table.Endpoint) bool { return e.App == guid && e.Index == index }) {
-				return false
-			}
+			app = f.Value
 		case h1.ProcessInstance:
-			guid, index, _ := strings.Cut(f.Value, ":")
-			if !x.restrict(guid, index, func(e *table.Endpoint) bool {
-				return e.Tags["process_id"] == guid && (index == "" || e.Index == index)
-			}) {
-				return false
-			}
+			process = f.Value
 		case h1.Cookie:
-			x.readCookies(f.Value)
+			affinity.Names(x.c.rt.Cookies).Read(f.Value, &x.wanted.session, &x.wanted.sticky)
+		default:
+			x.b3.Note(f.Kind, f.Value)
 		}
+		if header != "" && strings.EqualFold(f.Name, header) {
+			x.wanted.hash = f.Value
+		}
+	}
+	x.b3.Settle(x.id)
+	if app != "" && !x.wantApp(app) || app == "" && process != "" && !x.wantProcess(process) {
+		return false
 	}
 	if x.wanted.only != nil || !x.wanted.session {
 		x.wanted.sticky = ""
@@ -193,50 +219,35 @@ func (x *exchange) readWishes() bool {
 	return true
 }
 
-func (x *exchange) restrict(guid, index string, only func(*table.Endpoint) bool) bool {
-	if x.pool.Find(only) == nil {
-		x.fail(400, "unknown_route", "Requested instance ('"+index+"') with guid ('"+guid+"') does not exist for route ('"+x.req.Host+"')")
+func (x *exchange) wantApp(v string) bool {
+	guid, index, ok := affinity.App(v)
+	if !ok {
+		x.fail(400, "invalid_cf_app_instance_header", "Invalid X-CF-App-Instance Header")
+		return false
+	}
+	return x.restrict("instance ('"+index+"') with guid ('"+guid+"')", func(e *table.Endpoint) bool { return e.App == guid && e.Index == index })
+}
+
+func (x *exchange) wantProcess(v string) bool {
+	guid, index, ok := affinity.Process(v)
+	if !ok {
+		x.fail(400, "invalid_cf_process_instance_header", "Invalid X-CF-Process-Instance Header")
+		return false
+	}
+	what := "instance with process guid ('" + guid + "')"
+	if index != "" {
+		what = "instance ('" + index + "') with process guid ('" + guid + "')"
+	}
+	return x.restrict(what, func(e *table.Endpoint) bool { return e.Tags["process_id"] == guid && (index == "" || e.Index == index) })
+}
+
+func (x *exchange) restrict(what string, only func(*table.Endpoint) bool) bool {
+	if x.pool == nil || x.pool.Find(only) == nil {
+		x.fail(400, "unknown_route", "Requested "+what+" does not exist for route ('"+x.req.Host+"')")
 		return false
 	}
 	x.wanted.only = only
 	return true
-}
-
-const (
-	sessionCookie = "JSESSIONID"
-	stickyCookie  = "__VCAP_ID__"
-)
-
-func (x *exchange) readCookies(v string) {
-	for rest := v; rest != ""; {
-		var one string
-		one, rest, _ = strings.Cut(rest, ";")
-		name, value, _ := strings.Cut(strings.TrimSpace(one), "=")
-		switch name {
-		case sessionCookie:
-			x.wanted.session = true
-		case stickyCookie:
-			x.wanted.sticky = value
-		}
-	}
-}
-
-// noteSession makes the sticky cookie beside a session cookie that the app sets, with the same attributes.
-func (x *exchange) noteSession(v string) {
-	first, attributes, _ := strings.Cut(v, ";")
-	if name, _, _ := strings.Cut(first, "="); name != sessionCookie || x.pool == nil || x.sticky != "" {
-		return
-	}
-	x.sticky = stickyCookie + "=" + x.b.Endpoint.Instance
-	for rest := attributes; rest != ""; {
-		var one string
-		one, rest, _ = strings.Cut(rest, ";")
-		one = strings.TrimSpace(one)
-		if name, _, _ := strings.Cut(one, "="); !strings.EqualFold(name, "Domain") && !strings.EqualFold(name, "HttpOnly") {
-			x.sticky += "; " + one
-		}
-	}
-	x.sticky += "; HttpOnly"
 }
 
 const routerError = "X-Cf-RouterError"
@@ -260,11 +271,11 @@ func (x *exchange) fail(status int, reason, text string) {
 	b = append(b, '\r', '\n')
 	if reason != "" {
 		b = appendField(b, routerError, reason)
-		b = append(b, "Cache-Control: "...)
-		if status == 404 || status == 503 {
-			b = append(b, "public,max-age=2\r\n"...)
-		} else {
-			b = append(b, "no-cache, no-store\r\n"...)
+		switch reason {
+		case "no_endpoints", "empty_host":
+			b = append(b, "Cache-Control: public,max-age=2\r\n"...)
+		case "unknown_route", "invalid_cf_app_instance_header", "invalid_cf_process_instance_header":
+			b = append(b, "Cache-Control: no-cache, no-store\r\n"...)
 		}
 	}
 	b = appendField(b, "X-Vcap-Request-Id", x.id)

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"ingot/cf"
+	"ingot/routing/router/access"
 	"ingot/routing/router/h1"
 )
 
@@ -69,84 +70,28 @@ func (x *exchange) record() {
 	maps.Copy(tags, x.end.Tags)
 	tags["peer_type"] = "Server"
 	tags["method"] = x.req.Method
-	tags["uri"] = x.c.proto() + "://" + x.req.Host + short(x.req.Target)
+	tags["uri"] = x.c.proto() + "://" + x.req.Host + access.Short(x.req.Target)
 	tags["status_code"] = strconv.Itoa(x.status)
 	tags["request_id"] = x.id
 	tags["remote_address"] = x.c.remote
-	tags["user_agent"] = short(x.req.Get(h1.UserAgent))
+	tags["user_agent"] = access.Short(x.req.Get(h1.UserAgent))
 	tags["content_length"] = strconv.FormatInt(x.sent, 10)
 	tags["routing_instance_id"] = x.end.Instance
 	rt.Logs.Emit(cf.Envelope{Time: now, SourceID: x.end.App, InstanceID: x.end.Index, Tags: tags,
 		Timer: &cf.TimerValue{Name: "http", Start: x.start, Stop: now}})
 }
 
-// accessLine is gorouter's access line (accesslog/schema of the 2025 gorouter).
+// accessLine is the exchange in gorouter's form.
 func (x *exchange) accessLine(b []byte, now time.Time) []byte {
-	b = append(b, x.req.Host...)
-	b = append(b, " - ["...)
-	b = x.start.UTC().AppendFormat(b, "2006-01-02T15:04:05.000000000Z")
-	b = append(b, "] "...)
-	b = appendQuoted(b, x.req.Method+" "+limit(x.req.Target, 20000)+" HTTP/1."+string(rune('0'+x.req.Minor)))
-	b = append(b, ' ')
-	b = strconv.AppendInt(b, int64(x.status), 10)
-	b = append(b, ' ')
-	b = strconv.AppendInt(b, x.received.Load(), 10)
-	b = append(b, ' ')
-	b = strconv.AppendInt(b, x.sent, 10)
-	b = appendDash(append(b, ' '), x.req.Get(h1.Referer))
-	b = appendDash(append(b, ' '), x.req.Get(h1.UserAgent))
-	b = appendDash(append(b, ' '), x.c.remote)
-	b = appendDash(append(b, ' '), x.end.Addr)
-	forwarded := x.req.Get(h1.ForwardedFor)
-	if forwarded != "" {
-		forwarded += ", "
+	l := access.Line{Host: x.req.Host, Method: x.req.Method, Target: x.req.Target, Proto: x.c.version(x.req.Minor), Scheme: x.c.proto(),
+		Status: x.status, Received: x.received.Load(), Sent: x.sent, Referer: x.req.Get(h1.Referer), UserAgent: x.req.Get(h1.UserAgent),
+		Remote: x.c.remote, Endpoint: x.end.Addr, ForwardedFor: x.c.ip, ID: x.id, Reason: x.reason, Start: x.start, Total: now.Sub(x.start),
+		App: x.end.App, Index: x.end.Index, Instance: x.end.Instance, B3: &x.b3}
+	if f := x.req.Get(h1.ForwardedFor); f != "" {
+		l.ForwardedFor = f + ", " + x.c.ip
 	}
-	b = appendDash(append(b, " x_forwarded_for:"...), forwarded+x.c.ip)
-	b = appendDash(append(b, " x_forwarded_proto:"...), x.c.proto())
-	b = appendDash(append(b, " vcap_request_id:"...), x.id)
-	total := now.Sub(x.start)
-	b = appendSeconds(append(b, " response_time:"...), total)
-	own := total
-	if !x.gotAt.IsZero() {
-		own -= x.gotAt.Sub(x.sentAt)
+	if l.Own = l.Total; !x.gotAt.IsZero() {
+		l.Own -= x.gotAt.Sub(x.sentAt)
 	}
-	b = appendSeconds(append(b, " gorouter_time:"...), own)
-	b = appendDash(append(b, " app_id:"...), x.end.App)
-	b = appendDash(append(b, " app_index:"...), x.end.Index)
-	b = appendDash(append(b, " instance_id:"...), x.end.Instance)
-	b = append(b, ` route_service_url:"-" x_cf_routererror:`...)
-	return appendDash(b, x.reason)
-}
-
-func appendSeconds(b []byte, d time.Duration) []byte {
-	return strconv.AppendFloat(b, d.Seconds(), 'f', 6, 64)
-}
-
-// appendDash writes a quoted value, "-" for none.
-func appendDash(b []byte, s string) []byte {
-	if s == "" {
-		return append(b, `"-"`...)
-	}
-	return appendQuoted(b, short(s))
-}
-
-func appendQuoted(b []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
-			return strconv.AppendQuote(b, s)
-		}
-	}
-	b = append(b, '"')
-	b = append(b, s...)
-	return append(b, '"')
-}
-
-// short bounds what one header may take of a line.
-func short(s string) string { return limit(s, 1000) }
-
-func limit(s string, n int) string {
-	if len(s) > n {
-		return s[:n] + "...TRUNCATED"
-	}
-	return s
+	return l.Append(b)
 }

@@ -4,7 +4,7 @@
 // It promises that a message has one meaning on both sides (see h1), that bodies stream in flat memory, that a request
 // is tried on another instance while nothing of it can have been processed, that a client's forged X-Cf-*,
 // X-Forwarded-Proto and certificate headers reach no app, and that system names cannot be taken by a route.
-// It will not speak HTTP/2, cache, compress, or decide who may register a route. DESIGN.md says why it is as it is.
+// It will not cache, compress, or decide who may register a route. DESIGN.md says why it is as it is.
 package router
 
 import (
@@ -27,6 +27,7 @@ import (
 
 	"ingot/cf"
 	"ingot/routing/router/backend"
+	"ingot/routing/router/h2"
 	"ingot/routing/router/registry"
 	"ingot/routing/table"
 )
@@ -43,11 +44,14 @@ type Router struct {
 	TLS     *tls.Config           // needs GetCertificate or Certificates
 	Metrics prometheus.Registerer // nil: not published
 	Limits  Limits
-	ID      string // in router.start; "" = made up
-	Index   string // of this router among routers, the instance id of its log lines; "" = 0
+	ID      string   // in router.start; "" = made up
+	Cookies []string // names of the apps' session cookies that make sessions sticky; nil: JSESSIONID
+	Index   string   // of this router among routers, the instance id of its log lines; "" = 0
 
 	conns   backend.Pool
 	system  *system
+	front   h2.Front
+	back    h2.Back
 	counts  *counts
 	mu      sync.Mutex
 	clients map[*client]struct{}
@@ -59,7 +63,7 @@ type Router struct {
 
 // Limits of what clients and instances may use. A zero field means the default beside it.
 type Limits struct {
-	Connections int           // from clients, 16384; more are closed at once
+	Connections int           // from clients, and streams of HTTP/2, 16384; more are closed at once
 	PerInstance int           // requests under way at one instance, 500
 	Header      time.Duration // for a request's head once it began, and for the TLS handshake, 20 s
 	Idle        time.Duration // for the next request on a connection, 90 s
@@ -91,7 +95,7 @@ func (rt *Router) Start(context.Context) error {
 			return errors.New("router: HTTPS needs certificates")
 		}
 		rt.TLS = rt.TLS.Clone()
-		rt.TLS.NextProtos = []string{"http/1.1"}
+		rt.TLS.NextProtos = []string{"h2", "http/1.1"}
 		rt.TLS.MinVersion = max(rt.TLS.MinVersion, tls.VersionTLS12)
 	}
 	rt.clients = map[*client]struct{}{}
@@ -100,10 +104,13 @@ func (rt *Router) Start(context.Context) error {
 	rt.cancel = cancel
 	rt.system = newSystem(rt.System)
 	rt.wg.Go(rt.system.serve)
+	rt.front = h2.Front{Open: rt.open, Idle: rt.Limits.Idle, Stall: rt.Limits.Stall}
+	rt.front.Start()
+	rt.back = h2.Back{Timeout: rt.Limits.Dial}
+	rt.back.Start()
 	if err := rt.follow(); err != nil {
-		rt.system.close()
-		cancel()
-		rt.wg.Wait()
+		rt.front.Stop(ctx)
+		rt.shut()
 		return err
 	}
 	rt.wg.Go(func() { rt.conns.Sweep(ctx) })
@@ -130,13 +137,18 @@ func (rt *Router) follow() error {
 	return rt.feed.Start(context.Background())
 }
 
-// dial opens a connection to an instance, or to the system's own handlers.
-func (rt *Router) dial(e *table.Endpoint) (*backend.Conn, error) {
-	dial := rt.system.dial
-	if e != rt.system.end {
-		dial = func() (net.Conn, error) { return net.DialTimeout("tcp", e.Addr, rt.Limits.Dial) }
+// dial opens a connection to an instance, or to the system's own handlers. Upgrades are a matter of HTTP/1.1.
+func (rt *Router) dial(e *table.Endpoint, upgrade bool) (*backend.Conn, error) {
+	var nc net.Conn
+	var err error
+	switch {
+	case e == rt.system.end:
+		nc, err = rt.system.in.Dial()
+	case e.HTTP2 && !upgrade:
+		nc, err = rt.back.Dial(e, e.Addr)
+	default:
+		nc, err = net.DialTimeout("tcp", e.Addr, rt.Limits.Dial)
 	}
-	nc, err := dial()
 	if err != nil {
 		return nil, err
 	}
@@ -153,23 +165,35 @@ func (rt *Router) Stop(ctx context.Context) error {
 	if rt.feed != nil {
 		err, rt.feed = rt.feed.Stop(), nil
 	}
+	rt.wg.Go(func() { rt.front.Stop(ctx) })
 	rt.drain(ctx)
-	rt.cancel()
-	rt.system.close()
-	rt.conns.Close()
-	rt.wg.Wait()
+	rt.shut()
 	return err
 }
+
+// shut ends what the router has started for itself.
+func (rt *Router) shut() {
+	rt.cancel()
+	rt.system.close()
+	rt.back.Stop()
+	rt.conns.Close()
+	rt.wg.Wait()
+}
+
+// firstGrace is what a connection has for its first request when the router stops, as it was taken from a socket that
+// may have been handed to another process; and one of HTTP/2 to hear of the end.
+const firstGrace = 300 * time.Millisecond
 
 // drain closes idle connections now, the others after their request or at the end of ctx.
 func (rt *Router) drain(ctx context.Context) {
 	tick, over := time.NewTicker(20*time.Millisecond), ctx.Done()
+	began := time.Now()
 	defer tick.Stop()
 	for {
 		rt.mu.Lock()
 		left := len(rt.clients)
 		for c := range rt.clients {
-			if !c.busy.Load() || ctx.Err() != nil {
+			if idle := !c.busy.Load() && (c.served.Load() || time.Since(began) > firstGrace); idle || ctx.Err() != nil {
 				_ = c.raw.Close()
 			}
 		}
@@ -202,8 +226,8 @@ func (rt *Router) accept(ctx context.Context, l net.Listener, https bool) {
 			time.Sleep(50 * time.Millisecond)
 			continue
 		}
-		c := &client{rt: rt, raw: nc, nc: nc, https: https, remote: nc.RemoteAddr().String()}
-		c.ip, _, _ = net.SplitHostPort(c.remote)
+		c := rt.newClient(nc, nc.RemoteAddr().String())
+		c.https = https
 		if !rt.enter(c) {
 			_ = nc.Close()
 			continue
@@ -215,10 +239,32 @@ func (rt *Router) accept(ctx context.Context, l net.Listener, https bool) {
 	}
 }
 
+func (rt *Router) newClient(nc net.Conn, remote string) *client {
+	c := &client{rt: rt, raw: nc, nc: nc, remote: remote}
+	c.ip, _, _ = net.SplitHostPort(remote)
+	return c
+}
+
+// open serves one stream of a client that speaks HTTP/2.
+func (rt *Router) open(r *http.Request) net.Conn {
+	near, far := net.Pipe()
+	c := rt.newClient(far, r.RemoteAddr)
+	c.https, c.stream = true, true
+	c.busy.Store(true)
+	if !rt.enter(c) {
+		return nil
+	}
+	rt.wg.Go(func() {
+		defer rt.leave(c)
+		c.serve()
+	})
+	return near
+}
+
 func (rt *Router) enter(c *client) bool {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
-	if len(rt.clients) >= rt.Limits.Connections || rt.closing.Load() {
+	if len(rt.clients) >= rt.Limits.Connections {
 		rt.counts.refused.Inc()
 		return false
 	}
@@ -242,7 +288,9 @@ type client struct {
 	br         *bufio.Reader
 	https      bool
 	remote, ip string
+	stream     bool        // one request of a connection that speaks HTTP/2
 	busy       atomic.Bool // a request is under way
+	served     atomic.Bool // it had a request
 
 	ex         exchange
 	out        []byte    // scratch
@@ -258,8 +306,13 @@ func (c *client) serve() {
 			slog.Error("router: panic", "cause", r, "remote", c.remote, "stack", string(debug.Stack()))
 		}
 	}()
-	if c.https {
-		t := tls.Server(c.nc, c.rt.TLS)
+	if c.https && !c.stream {
+		how := c.rt.TLS
+		if c.rt.closing.Load() { // HTTP/2 takes no new connections any more
+			how = how.Clone()
+			how.NextProtos = []string{"http/1.1"}
+		}
+		t := tls.Server(c.nc, how)
 		_ = c.nc.SetDeadline(time.Now().Add(c.rt.Limits.Header))
 		if err := t.Handshake(); err != nil {
 			c.rt.counts.handshakes.Inc()
@@ -267,9 +320,13 @@ func (c *client) serve() {
 		}
 		_ = c.nc.SetDeadline(time.Time{})
 		c.nc = t
+		if t.ConnectionState().NegotiatedProtocol == "h2" {
+			c.rt.front.Serve(t, &c.busy)
+			return
+		}
 	}
 	c.br = bufio.NewReader(c.nc)
-	for c.request() {
+	for c.request() && !c.stream {
 	}
 }
 
@@ -280,6 +337,7 @@ func (c *client) request() bool {
 		return false
 	}
 	c.busy.Store(true)
+	c.served.Store(true)
 	defer c.busy.Store(false)
 	again := c.ex.run(c)
 	if cap(c.out) > 64<<10 { // a large head must not stay with an idle connection

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -118,13 +119,25 @@ func (w *world) app(host string, h http.HandlerFunc) *httptest.Server {
 	return s
 }
 
+// guidOf makes up a GUID, always the same.
+func guidOf(kind, host string) string {
+	h := sha256.Sum256([]byte(kind + host))
+	return fmt.Sprintf("%x-%x-%x-%x-%x", h[:4], h[4:6], h[6:8], h[8:10], h[10:16])
+}
+
 func (w *world) route(host, addr string, index int) cf.RouteMessage {
-	a, err := net.ResolveTCPAddr("tcp", addr)
-	must(w.t, err)
-	m := cf.RouteMessage{Host: a.IP.String(), Port: a.Port, App: "guid-" + host, InstanceID: fmt.Sprintf("inst-%s-%d", host, index),
-		InstanceIndex: fmt.Sprint(index), URIs: []string{host}, Tags: map[string]string{"source_type": "RTR", "process_id": "proc-" + host}}
+	w.t.Helper()
+	m := w.message(host, addr, index)
 	w.Table.Register(m, time.Now())
 	return m
+}
+
+func (w *world) message(host, addr string, index int) cf.RouteMessage {
+	w.t.Helper()
+	a, err := net.ResolveTCPAddr("tcp", addr)
+	must(w.t, err)
+	return cf.RouteMessage{Host: a.IP.String(), Port: a.Port, App: guidOf("app", host), InstanceID: fmt.Sprintf("inst-%s-%d", host, index),
+		InstanceIndex: fmt.Sprint(index), URIs: []string{host}, Tags: map[string]string{"source_type": "RTR", "process_id": guidOf("process", host)}}
 }
 
 // raw speaks bytes with each connection that arrives and registers under a host.
@@ -193,7 +206,7 @@ func TestRequestHeaders(t *testing.T) {
 		"X_Cf_InstanceID: forged\r\nX-Forwarded-Client-Cert: forged\r\nX-Vcap-Request-Id: forged\r\nX-Request-Id: mine\r\nX-Request-Start: 17\r\n"+
 		"Connection: X-Drop, keep-alive\r\nX-Drop: dropped\r\nKeep-Alive: dropped\r\nProxy-Authorization: dropped\r\nX-Kept: kept\r\n"))
 	for _, want := range []string{"GET / host=A.test:80\n", "X-Forwarded-For: 1.2.3.4, 5.6.7.8, 127.0.0.1\r\n", "X-Forwarded-Proto: http\r\n",
-		"X-Cf-Applicationid: guid-a.test\r\n", "X-Cf-Instanceid: inst-a.test-0\r\n", "X-Cf-Instanceindex: 0\r\n", "X-Request-Id: mine\r\n",
+		"X-Cf-Applicationid: " + guidOf("app", "a.test") + "\r\n", "X-Cf-Instanceid: inst-a.test-0\r\n", "X-Cf-Instanceindex: 0\r\n", "X-Request-Id: mine\r\n",
 		"X-Request-Start: 17\r\n", "X-Kept: kept\r\n"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
@@ -228,17 +241,25 @@ func TestErrors(t *testing.T) {
 	w.route("down.test", "127.0.0.1:1", 0)
 	w.route("taken.test", "127.0.0.1:2", 0)
 	w.route("over.test", "127.0.0.1:2", 0) // by another instance at the same address
+	app := guidOf("app", "a.test")
 	for _, c := range []struct{ host, more, status, reason, text string }{
 		{"no.test", "", "404 Not Found", "unknown_route", "404 Not Found: Requested route ('no.test') does not exist.\n"},
 		{"NO.test:80", "", "404 Not Found", "unknown_route", "404 Not Found: Requested route ('NO.test:80') does not exist.\n"},
 		{"empty.test", "", "503 Service Unavailable", "no_endpoints", "503 Service Unavailable: Requested route ('empty.test') has no available endpoints.\n"},
 		{"taken.test", "", "503 Service Unavailable", "no_endpoints", "503 Service Unavailable: Requested route ('taken.test') has no available endpoints.\n"},
 		{"down.test", "", "502 Bad Gateway", "endpoint_failure", "502 Bad Gateway: Registered endpoint failed to handle the request.\n"},
-		{"a.test", "X-Cf-App-Instance: guid-a.test:7\r\n", "400 Bad Request", "unknown_route",
-			"400 Bad Request: Requested instance ('7') with guid ('guid-a.test') does not exist for route ('a.test')\n"},
-		{"a.test", "X-CF-Process-Instance: nix\r\n", "400 Bad Request", "unknown_route",
-			"400 Bad Request: Requested instance ('') with guid ('nix') does not exist for route ('a.test')\n"},
+		{"a.test", "X-Cf-App-Instance: " + app + ":7\r\n", "400 Bad Request", "unknown_route",
+			"400 Bad Request: Requested instance ('7') with guid ('" + app + "') does not exist for route ('a.test')\n"},
+		{"no.test", "X-Cf-App-Instance: " + app + ":0\r\n", "400 Bad Request", "unknown_route",
+			"400 Bad Request: Requested instance ('0') with guid ('" + app + "') does not exist for route ('no.test')\n"},
+		{"a.test", "X-CF-Process-Instance: " + app + "\r\n", "400 Bad Request", "unknown_route",
+			"400 Bad Request: Requested instance with process guid ('" + app + "') does not exist for route ('a.test')\n"},
+		{"a.test", "X-CF-Process-Instance: " + app + ":3\r\n", "400 Bad Request", "unknown_route",
+			"400 Bad Request: Requested instance ('3') with process guid ('" + app + "') does not exist for route ('a.test')\n"},
 		{"a.test", "X-Cf-App-Instance: nonsense\r\n", "400 Bad Request", "invalid_cf_app_instance_header", "400 Bad Request: Invalid X-CF-App-Instance Header\n"},
+		{"a.test", "X-Cf-App-Instance: " + app + "\r\n", "400 Bad Request", "invalid_cf_app_instance_header", "400 Bad Request: Invalid X-CF-App-Instance Header\n"},
+		{"a.test", "X-Cf-App-Instance: " + app + ":x\r\n", "400 Bad Request", "invalid_cf_app_instance_header", "400 Bad Request: Invalid X-CF-App-Instance Header\n"},
+		{"a.test", "X-CF-Process-Instance: " + app + ":\r\n", "400 Bad Request", "invalid_cf_process_instance_header", "400 Bad Request: Invalid X-CF-Process-Instance Header\n"},
 		{"", "", "400 Bad Request", "empty_host", "400 Bad Request: Request had empty Host header\n"},
 	} {
 		got := w.send(get(c.host, c.more))
@@ -262,16 +283,16 @@ func TestInstanceChoice(t *testing.T) {
 		w.route("a.test", s.Listener.Addr().String(), i)
 	}
 	for range 5 {
-		if got := w.send(get("a.test", "X-Cf-App-Instance: guid-a.test:2\r\n")); !strings.HasSuffix(got, "\r\n2") {
+		if got := w.send(get("a.test", "X-Cf-App-Instance: "+guidOf("app", "a.test")+":2\r\n")); !strings.HasSuffix(got, "\r\n2") {
 			t.Fatal(got)
 		}
-		if got := w.send(get("a.test", "X-Cf-Process-Instance: proc-a.test:1\r\n")); !strings.HasSuffix(got, "\r\n1") {
+		if got := w.send(get("a.test", "X-Cf-Process-Instance: "+guidOf("process", "a.test")+":1\r\n")); !strings.HasSuffix(got, "\r\n1") {
 			t.Fatal(got)
 		}
 	}
 	got := w.send(strings.Replace(get("a.test", ""), "/ ", "/login ", 1))
 	want := "__VCAP_ID__=inst-a.test-" + got[len(got)-1:]
-	if !strings.Contains(got, "Set-Cookie: "+want+"; Path=/; Secure; HttpOnly\r\n") {
+	if !strings.Contains(got, "Set-Cookie: "+want+"; Path=/; HttpOnly; Secure\r\n") {
 		t.Fatal(got)
 	}
 	for range 5 {
@@ -486,19 +507,19 @@ func TestAccessLine(t *testing.T) {
 	_, id, _ := strings.Cut(got, "X-Vcap-Request-Id: ")
 	id, _, _ = strings.Cut(id, "\r\n")
 	e := w.logs.wait(t, func(e cf.Envelope) bool { return e.Log != nil })
-	if e.SourceID != "guid-a.test" || e.InstanceID != "0" || e.Tags["source_type"] != "RTR" || e.Log.Err {
+	if e.SourceID != guidOf("app", "a.test") || e.InstanceID != "0" || e.Tags["source_type"] != "RTR" || e.Log.Err {
 		t.Errorf("%+v", e)
 	}
 	line := string(e.Log.Payload)
 	for _, want := range []string{"a.test - [20", `] "POST /p?q=1 HTTP/1.1" 201 3 5 "-" "a \"b\"" "127.0.0.1:`, `" "` + s.Listener.Addr().String() + `" x_forwarded_for:"9.9.9.9, 127.0.0.1" ` +
 		`x_forwarded_proto:"http" vcap_request_id:"` + id + `" response_time:0.`, ` gorouter_time:0.0`,
-		` app_id:"guid-a.test" app_index:"0" instance_id:"inst-a.test-0" route_service_url:"-" x_cf_routererror:"-"`} {
+		` app_id:"` + guidOf("app", "a.test") + `" app_index:"0" instance_id:"inst-a.test-0" route_service_url:"-" x_cf_routererror:"-" x_b3_traceid:"`} {
 		if !strings.Contains(line, want) {
 			t.Errorf("no %s in\n%s", want, line)
 		}
 	}
 	timer := w.logs.wait(t, func(e cf.Envelope) bool { return e.Timer != nil })
-	if timer.Timer.Name != "http" || timer.Tags["status_code"] != "201" || timer.Tags["uri"] != "http://a.test/p?q=1" || timer.Tags["process_id"] != "proc-a.test" {
+	if timer.Timer.Name != "http" || timer.Tags["status_code"] != "201" || timer.Tags["uri"] != "http://a.test/p?q=1" || timer.Tags["process_id"] != guidOf("process", "a.test") {
 		t.Errorf("%+v", timer)
 	}
 }
@@ -522,5 +543,130 @@ func TestSystemNames(t *testing.T) {
 	}
 	if got := w.send(get("api.test", "X-Cf-Remote: 6.6.6.6:1\r\nX-Forwarded-Proto: https\r\n")); !strings.Contains(got, "127.0.0.1:") || !strings.Contains(got, "tls=false") {
 		t.Fatal(got)
+	}
+}
+
+// TestStickyCookie: the cookie has the route's context path, and what the app's own cookie says of safety and end.
+func TestStickyCookie(t *testing.T) {
+	w := start(t, func(rt *Router) { rt.Cookies = []string{"JSESSIONID", "MYSESSION"} })
+	for i := range 2 {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			for _, c := range r.URL.Query()["c"] {
+				w.Header().Add("Set-Cookie", c)
+			}
+			_, _ = fmt.Fprint(w, i)
+		}))
+		t.Cleanup(s.Close)
+		m := w.message("a.test/Ctx", s.Listener.Addr().String(), i)
+		m.InstanceID = "inst"
+		w.Table.Register(m, time.Now())
+	}
+	for set, want := range map[string]string{
+		"JSESSIONID=1":        "__VCAP_ID__=inst; Path=/Ctx; HttpOnly",
+		"MYSESSION=1; secure": "__VCAP_ID__=inst; Path=/Ctx; HttpOnly; Secure",
+		"JSESSIONID=1; Path=/; Domain=x.test; SameSite=Strict; Secure; Partitioned": "__VCAP_ID__=inst; Path=/Ctx; HttpOnly; Secure; SameSite=Strict; Partitioned",
+		"JSESSIONID=1; Expires=Wed, 21 Oct 2099 07:28:00 GMT":                       "__VCAP_ID__=inst; Path=/Ctx; Expires=Wed, 21 Oct 2099 07:28:00 GMT; HttpOnly",
+		"JSESSIONID=1; Max-Age=100":                                                 "__VCAP_ID__=inst; Path=/Ctx; HttpOnly",
+		"JSESSIONID=; Max-Age=0":                                                    "__VCAP_ID__=inst; Path=/Ctx; Max-Age=0; HttpOnly",
+		"jsessionid=1":                                                              "",
+		"OTHER=1":                                                                   "",
+		"JSESSIONID=1&c=__VCAP_ID__=own":                                            "__VCAP_ID__=own",
+	} {
+		q := strings.NewReplacer(" ", "%20", ";", "%3B").Replace(set)
+		got := w.send(strings.Replace(get("a.test", ""), "/ ", "/Ctx/login?c="+q+" ", 1))
+		_, line, _ := strings.Cut(got, "Set-Cookie: __VCAP_ID__")
+		line, _, _ = strings.Cut(line, "\r\n")
+		if line != strings.TrimPrefix(want, "__VCAP_ID__") || strings.Count(got, "Set-Cookie: __VCAP_ID__") > 1 {
+			t.Errorf("%s: %q, want %q\n%s", set, line, want, got)
+		}
+	}
+}
+
+// TestTrace: an app always sees a trace; the client's own is kept.
+func TestTrace(t *testing.T) {
+	w := start(t, nil)
+	w.app("a.test", echo)
+	const trace, span = "463ac35c9f6413ad48485a3953bb6124", "a2fb4a1d1a96d312"
+	field := func(text, name string) string {
+		_, v, _ := strings.Cut(text, "\n"+name+": ")
+		v, _, _ = strings.Cut(v, "\r\n")
+		return v
+	}
+	got := w.send(get("a.test", "traceparent: 00-x-y-01\r\n"))
+	id := strings.ReplaceAll(field(got, "X-Vcap-Request-Id"), "-", "")
+	if f := field(got, "X-B3-Traceid"); f != id || len(f) != 32 || len(field(got, "X-B3-Spanid")) != 16 || field(got, "B3") != f+"-"+field(got, "X-B3-Spanid") || field(got, "Traceparent") != "00-x-y-01" {
+		t.Error(got)
+	}
+	for sent, want := range map[string]map[string]string{
+		"b3: " + trace + "-" + span + "-1":                                          {"B3": trace + "-" + span + "-1", "X-B3-Traceid": ""},
+		"X-B3-TraceId: " + trace + "\r\nX-B3-SpanId: " + span:                       {"B3": trace + "-" + span, "X-B3-Traceid": trace, "X-B3-Spanid": span},
+		"X-B3-TraceId: " + trace + "\r\nX-B3-SpanId: " + span + "\r\nX-B3-Flags: 1": {"B3": trace + "-" + span + "-d", "X-B3-Flags": "1"},
+		"X-B3-TraceId: nonsense\r\nX-B3-SpanId: x":                                  {"B3": "", "X-B3-Traceid": "nonsense", "X-B3-Spanid": "x"},
+		"b3: 0": {"B3": "0", "X-B3-Traceid": ""},
+	} {
+		got := w.send(get("a.test", sent+"\r\n"))
+		for name, v := range want {
+			if f := field(got, name); f != v {
+				t.Errorf("%s: %s is %q, want %q", sent, name, f, v)
+			}
+		}
+	}
+	if got := w.send(get("a.test", "b3: nonsense\r\nX-B3-TraceId: "+trace+"\r\n")); len(field(got, "B3")) != 49 || field(got, "X-B3-Traceid") == trace {
+		t.Error(got)
+	}
+}
+
+// TestHashRoute goes by a header of the request.
+func TestHashRoute(t *testing.T) {
+	w := start(t, nil)
+	for i := range 3 {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, i) }))
+		t.Cleanup(s.Close)
+		m := w.message("a.test", s.Listener.Addr().String(), i)
+		m.Options = map[string]string{"loadbalancing": "hash", "hash_header": "X-Tenant"}
+		w.Table.Register(m, time.Now())
+	}
+	seen := map[byte]int{}
+	for n := range 30 {
+		first := w.send(get("a.test", fmt.Sprintf("x-tenant: %d\r\n", n)))
+		again := w.send(get("a.test", fmt.Sprintf("X-Tenant: %d\r\n", n)))
+		if first[len(first)-1] != again[len(again)-1] {
+			t.Fatal("a tenant moved")
+		}
+		seen[first[len(first)-1]]++
+	}
+	if len(seen) != 3 {
+		t.Error(seen)
+	}
+}
+
+// TestWeightedRoute: exact shares, and no request lost when a destination's only instance is down.
+func TestWeightedRoute(t *testing.T) {
+	w := start(t, nil)
+	for i, weight := range []int{70, 20, 10} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, i) }))
+		m := w.message("a.test", s.Listener.Addr().String(), i)
+		m.App, m.Weight = fmt.Sprint("app-", i), weight
+		w.Table.Register(m, time.Now())
+		if i == 2 {
+			defer func() {
+				s.Close()
+				for range 50 {
+					if got := w.send(get("a.test", "")); !strings.HasPrefix(got, "HTTP/1.1 200") {
+						t.Fatal(got)
+					}
+				}
+			}()
+			continue
+		}
+		t.Cleanup(s.Close)
+	}
+	seen := map[byte]int{}
+	for range 100 {
+		got := w.send(get("a.test", ""))
+		seen[got[len(got)-1]]++
+	}
+	if seen['0'] != 70 || seen['1'] != 20 || seen['2'] != 10 {
+		t.Error(seen)
 	}
 }

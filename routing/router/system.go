@@ -8,9 +8,9 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
+	"ingot/routing/router/inside"
 	"ingot/routing/table"
 )
 
@@ -23,13 +23,11 @@ type system struct {
 	names map[string]http.Handler // lower case
 	end   *table.Endpoint
 	srv   *http.Server
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
+	in    *inside.Listener
 }
 
 func newSystem(hosts map[string]http.Handler) *system {
-	s := &system{names: map[string]http.Handler{}, end: &table.Endpoint{Addr: "system"}, conns: make(chan net.Conn), done: make(chan struct{})}
+	s := &system{names: map[string]http.Handler{}, end: &table.Endpoint{Addr: "system"}, in: inside.Listen("system")}
 	for n, h := range hosts {
 		s.names[strings.ToLower(n)] = h
 	}
@@ -49,48 +47,19 @@ func (s *system) handle(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *system) serve() {
-	if err := s.srv.Serve(s); !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
+	if err := s.srv.Serve(s.in); !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
 		slog.Error("router: system names are no longer served", "error", err)
 	}
 }
 
 func (s *system) close() {
-	_ = s.Close()
+	_ = s.in.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if s.srv.Shutdown(ctx) != nil {
 		_ = s.srv.Close()
 	}
 }
-
-func (s *system) dial() (net.Conn, error) {
-	near, far := net.Pipe()
-	select {
-	case s.conns <- far:
-		return near, nil
-	case <-s.done:
-		return nil, net.ErrClosed
-	}
-}
-
-// Accept, Close and Addr make system a net.Listener for its own server.
-func (s *system) Accept() (net.Conn, error) {
-	select {
-	case c := <-s.conns:
-		return c, nil
-	case <-s.done:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close ends Accept.
-func (s *system) Close() error {
-	s.once.Do(func() { close(s.done) })
-	return nil
-}
-
-// Addr is nowhere.
-func (s *system) Addr() net.Addr { return &net.UnixAddr{Name: "system"} }
 
 // nameOf cuts the port and final dot of a Host and folds its case.
 func nameOf(host string) string {

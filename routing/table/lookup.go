@@ -85,7 +85,8 @@ func split(uri string) (name, path string) {
 // match finds the longest context path that leads path.
 func (h *host) match(path string) *Pool {
 	for _, p := range h.subs() {
-		if len(path) >= len(p.path) && (len(path) == len(p.path) || path[len(p.path)] == '/') && strings.EqualFold(path[:len(p.path)], p.path) {
+		lead := *p.path
+		if len(path) >= len(lead) && (len(path) == len(lead) || path[len(lead)] == '/') && strings.EqualFold(path[:len(lead)], lead) {
 			return p
 		}
 	}
@@ -106,7 +107,7 @@ func (h *host) find(path string) *Pool {
 		return h.top()
 	}
 	for _, p := range h.subs() {
-		if p.path == path {
+		if *p.path == path {
 			return p
 		}
 	}
@@ -134,6 +135,6 @@ func (h *host) setSub(list []*Pool) {
 		return
 	}
 	list = slices.Clone(list)
-	slices.SortFunc(list, func(a, b *Pool) int { return len(b.path) - len(a.path) })
+	slices.SortFunc(list, func(a, b *Pool) int { return len(*b.path) - len(*a.path) })
 	h.sub.Store(&list)
 }

@@ -13,7 +13,7 @@ type Endpoint struct {
 	Instance string
 	Index    string
 	Tags     map[string]string // of the log lines about it; never changed
-	Weight   int32             // 0 = no opinion: equal shares
+	HTTP2    bool              // it wants HTTP/2 without TLS
 
 	refs     int32 // leases in pools that hold it; under Table.mu
 	updated  int64 // endpoint_updated_at_ns; under Table.mu
@@ -34,19 +34,26 @@ func (e *Endpoint) End() { e.inFlight.Add(-1) }
 // InFlight is the number of requests and tunnels under way.
 func (e *Endpoint) InFlight() int { return int(e.inFlight.Load()) }
 
-// failFor is how long an endpoint that failed is passed over while others are there.
-const failFor = 2 * time.Second
+// failFor is how long an endpoint that failed is passed over while others are there, as gorouter's.
+const failFor = 30 * time.Second
 
 // Failed notes that the endpoint could not be reached.
 func (e *Endpoint) Failed(now time.Time) { e.failed.Store(now.UnixNano()) }
 
+// Works takes Failed back: it answered.
+func (e *Endpoint) Works() {
+	if e.failed.Load() != 0 {
+		e.failed.Store(0)
+	}
+}
+
 // Pool is the endpoints of one route.
 type Pool struct {
-	path    string
+	path    *string                  // nil: the root
 	set     atomic.Pointer[[]*Lease] // never changed once published
+	policy  atomic.Pointer[policy]   // nil: round robin over all; never changed once published
 	emptied uint32                   // when the last endpoint left, seconds since 1970; under Table.mu
 	next    atomic.Uint32
-	least   atomic.Bool
 	known   atomic.Bool // of a host's root: the route exists
 }
 
@@ -61,7 +68,12 @@ func (p *Pool) leases() []*Lease {
 func (p *Pool) Len() int { return len(p.leases()) }
 
 // Path is the context path of the route, "" for the root.
-func (p *Pool) Path() string { return p.path }
+func (p *Pool) Path() string {
+	if p.path == nil {
+		return ""
+	}
+	return *p.path
+}
 
 // put adds l, in the place of an older lease of the same address.
 func (p *Pool) put(l *Lease) {
@@ -75,7 +87,41 @@ func (p *Pool) put(l *Lease) {
 	} else {
 		list = append(list, l)
 	}
+	p.publish(list)
+}
+
+// publish sets the pool's leases, and what follows from them.
+func (p *Pool) publish(list []*Lease) {
+	p.setPolicy(p.rules().options, share(list))
 	p.set.Store(&list)
+}
+
+// policy is how a pool chooses.
+type policy struct {
+	options
+	*shares // nil: no weights
+}
+
+// rules gives the policy by value.
+func (p *Pool) rules() policy {
+	if r := p.policy.Load(); r != nil {
+		return *r
+	}
+	return policy{}
+}
+
+func (p *Pool) setOptions(o options) {
+	if r := p.rules(); r.options != o {
+		p.setPolicy(o, r.shares)
+	}
+}
+
+func (p *Pool) setPolicy(o options, s *shares) {
+	if s == nil && o == (options{}) {
+		p.policy.Store(nil)
+		return
+	}
+	p.policy.Store(&policy{o, s})
 }
 
 func (l *Lease) drop() {
@@ -100,60 +146,12 @@ func (p *Pool) remove(now time.Time, which func(*Lease) bool) (n int) {
 	}
 	if len(list) == 0 {
 		p.emptied = uint32(now.Unix())
+		p.setPolicy(p.rules().options, nil)
 		p.set.Store(nil)
 		return n
 	}
-	p.set.Store(&list)
+	p.publish(list)
 	return n
-}
-
-// Pick says which endpoints a request may go to.
-type Pick struct {
-	Now   time.Time
-	Limit int                    // in-flight requests an endpoint may have; 0 = any
-	Tried []*Endpoint            // not these
-	Only  func(e *Endpoint) bool // nil = all
-}
-
-// Pick chooses by round robin, or the fewest requests under way where the route asked for least-connection. Endpoints
-// that failed just now come last. Nil: none is left; full tells that some would be there but for the limit.
-func (p *Pool) Pick(c Pick) (e *Endpoint, full bool) {
-	list := p.leases()
-	if len(list) == 0 {
-		return nil, false
-	}
-	first, least, now := int(p.next.Add(1)%uint32(len(list))), p.least.Load(), c.Now.UnixNano()
-	var last *Endpoint // the best of those that failed just now
-	for i := range list {
-		k := first + i
-		if k >= len(list) {
-			k -= len(list)
-		}
-		end := list[k].end
-		if end.replaced.Load() || slices.Contains(c.Tried, end) || c.Only != nil && !c.Only(end) {
-			continue
-		}
-		if c.Limit > 0 && end.InFlight() >= c.Limit {
-			full = true
-			continue
-		}
-		if f := end.failed.Load(); f != 0 && now-f < int64(failFor) {
-			if last == nil || end.failed.Load() < last.failed.Load() {
-				last = end
-			}
-			continue
-		}
-		if !least {
-			return end, false
-		}
-		if e == nil || end.inFlight.Load() < e.inFlight.Load() {
-			e = end
-		}
-	}
-	if e == nil {
-		e = last
-	}
-	return e, full && e == nil
 }
 
 // Find gives the first endpoint for which is true: a sticky session's, or the one a client names.

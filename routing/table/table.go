@@ -8,6 +8,7 @@ package table
 
 import (
 	"maps"
+	"math"
 	"net"
 	"strconv"
 	"strings"
@@ -25,8 +26,8 @@ type Table struct {
 
 	mu     sync.Mutex // held by writers; readers take no lock
 	hosts  [64]index[host, *host]
-	ends   index[Endpoint, *Endpoint]
-	grace  int64 // registrations count as seen at least then, in ns
+	ends   [2]index[Endpoint, *Endpoint] // by protocol: an instance may be registered with both
+	grace  int64                         // registrations count as seen at least then, in ns
 	routes atomic.Int64
 }
 
@@ -45,7 +46,8 @@ func (h *host) dead() bool  { return !h.root.known.Load() && h.sub.Load() == nil
 type Lease struct {
 	end   *Endpoint
 	seen  atomic.Int64 // ns since 1970
-	stale int32        // seconds
+	stale uint16       // seconds
+	share uint16       // weight of the destination that end belongs to; 0 = no opinion
 	dead  atomic.Bool
 }
 
@@ -73,20 +75,22 @@ func (t *Table) Register(m cf.RouteMessage, now time.Time) *Lease {
 	if e == nil {
 		return nil
 	}
-	l := &Lease{end: e, stale: 120}
+	stale := int(t.Stale / time.Second)
 	if m.StaleSeconds > 0 {
-		l.stale = int32(min(m.StaleSeconds, 1<<30))
-	} else if t.Stale > 0 {
-		l.stale = int32(t.Stale / time.Second)
+		stale = m.StaleSeconds
+	} else if stale == 0 {
+		stale = 120
 	}
+	l := &Lease{end: e, stale: uint16(min(stale, math.MaxUint16)), share: uint16(min(max(m.Weight, 0), maxWeight))}
 	l.seen.Store(now.UnixNano())
+	o := readOptions(m.Options)
 	for _, uri := range m.URIs {
 		name, path := split(uri)
 		if name == "" {
 			continue
 		}
 		p := t.pool(name, path)
-		p.least.Store(m.Options["loadbalancing"] == "least-connection")
+		p.setOptions(o)
 		p.put(l)
 	}
 	return l
@@ -95,32 +99,39 @@ func (t *Table) Register(m cf.RouteMessage, now time.Time) *Lease {
 // endpoint finds or makes the endpoint that m speaks of; nil when m is out of date.
 func (t *Table) endpoint(m cf.RouteMessage) *Endpoint {
 	var room [64]byte
-	addr := appendAddr(room[:0], m.Host, m.Port)
-	old := t.ends.get(addr)
-	if old != nil {
-		if m.UpdatedNS != 0 && m.UpdatedNS < old.updated {
+	addr, protocol := appendAddr(room[:0], m.Host, m.Port), protocolOf(m)
+	for i := range t.ends {
+		switch other := t.ends[i].get(addr); {
+		case other == nil:
+		case m.UpdatedNS != 0 && m.UpdatedNS < other.updated:
 			return nil
+		case other.Instance != m.InstanceID || other.App != m.App:
+			other.replaced.Store(true) // somebody else lives at this address now: its old routes must not lead here
 		}
-		if old.same(m) {
-			old.updated = max(old.updated, m.UpdatedNS)
-			return old
-		}
-		if old.Instance != m.InstanceID || old.App != m.App {
-			old.replaced.Store(true) // somebody else lives at this address now: its old routes must not lead here
-		}
+	}
+	if old := t.ends[protocol].get(addr); old != nil && old.same(m) {
+		old.updated = max(old.updated, m.UpdatedNS)
+		return old
 	}
 	// One allocation for all the names.
 	all := string(addr) + m.App + m.InstanceID + m.InstanceIndex
 	cut := func(n int) string { s := all[:n]; all = all[n:]; return s }
 	e := &Endpoint{Addr: cut(len(addr)), App: cut(len(m.App)), Instance: cut(len(m.InstanceID)), Index: cut(len(m.InstanceIndex)),
-		Tags: m.Tags, Weight: int32(min(max(m.Weight, 0), 100)), updated: m.UpdatedNS}
-	t.ends.put(e)
+		Tags: m.Tags, HTTP2: protocol == 1, updated: m.UpdatedNS}
+	t.ends[protocol].put(e)
 	return e
 }
 
+// protocolOf is the place in Table.ends for the message's protocol.
+func protocolOf(m cf.RouteMessage) int {
+	if m.Protocol == "http2" {
+		return 1
+	}
+	return 0
+}
+
 func (e *Endpoint) same(m cf.RouteMessage) bool {
-	return !e.replaced.Load() && e.Instance == m.InstanceID && e.App == m.App && e.Index == m.InstanceIndex &&
-		int(e.Weight) == m.Weight && maps.Equal(e.Tags, m.Tags)
+	return !e.replaced.Load() && e.Instance == m.InstanceID && e.App == m.App && e.Index == m.InstanceIndex && maps.Equal(e.Tags, m.Tags)
 }
 
 func appendAddr(b []byte, host string, port int) []byte {
@@ -210,7 +221,8 @@ func (t *Table) pool(name, path string) *Pool {
 		h.root.known.Store(true)
 		return &h.root
 	}
-	p := &Pool{path: strings.Clone(path)}
+	path = strings.Clone(path)
+	p := &Pool{path: &path}
 	h.setSub(append(h.subs(), p))
 	return p
 }

@@ -183,7 +183,10 @@ func TestBalance(t *testing.T) {
 	if got := count(100, Pick{Now: t0.Add(time.Second)}); got["1"] != 0 || got["none"] != 0 {
 		t.Fatal("a failed endpoint was chosen:", got)
 	}
-	if got := count(100, Pick{Now: t0.Add(3 * time.Second)}); got["1"] != 25 {
+	if got := count(100, Pick{Now: t0.Add(29 * time.Second)}); got["1"] != 0 {
+		t.Fatal("a failed endpoint came back too early:", got)
+	}
+	if got := count(100, Pick{Now: t0.Add(31 * time.Second)}); got["1"] != 25 {
 		t.Fatal("a failed endpoint never came back:", got)
 	}
 	if got := count(10, Pick{Now: t0.Add(time.Second), Only: func(e *Endpoint) bool { return e == one }}); got["1"] != 10 {

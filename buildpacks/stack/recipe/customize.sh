@@ -38,6 +38,11 @@ rm -rf "$root"/var/log/* "$root"/var/cache/ldconfig/aux-cache "$root"/var/cache/
 	"$root"/etc/passwd- "$root"/etc/group- "$root"/etc/shadow- "$root"/etc/gshadow- \
 	"$root"/etc/ssl/private/ssl-cert-snakeoil.key "$root"/etc/ssh/ssh_host_*
 
+# nginx as vcap: its default folders, and its default log where the platform reads.
+mkdir -p "$root/var/log/nginx" "$root/var/lib/nginx"
+ln -s /dev/stdout "$root/var/log/nginx/access.log"
+chown -R 2000:2000 "$root/var/log/nginx" "$root/var/lib/nginx"
+
 # Large and of no use to an app: static twins of shared libraries, sanitizers, a debugging aid of the compiler, the
 # sources of locales.
 lib=$root/usr/lib/x86_64-linux-gnu

@@ -20,8 +20,11 @@ import (
 	"ingot/kit/unzip"
 )
 
-// keep is how many buildpacks stay unpacked.
-const keep = 32
+// Bounds of the folder: how many buildpacks stay unpacked, and the bytes of one.
+const (
+	keep    = 32
+	maxPack = 2 << 30
+)
 
 // Packs are the buildpacks that lie unpacked on the host, a folder each, named by the digest of its zip.
 type Packs struct {
@@ -107,7 +110,7 @@ func (p *Packs) unpack(ctx context.Context, b cf.BuildpackRef, d, name string) e
 	if err := os.Mkdir(in, 0o755); err != nil {
 		return err
 	}
-	if err := unzip.File(in, zip, unzip.Options{Readable: true}); err != nil {
+	if err := unzip.File(in, zip, unzip.Options{Readable: true, Bytes: maxPack}); err != nil {
 		return err
 	}
 	if err := syncTree(in); err != nil {

@@ -4,7 +4,7 @@
 // buildpackapplifecycle): bin/detect BUILD, bin/supply BUILD CACHE DEPS INDEX, bin/finalize BUILD CACHE DEPS INDEX PROFILE,
 // bin/compile BUILD CACHE, bin/release BUILD; the cache of each buildpack; Procfile, launch.yml and config.yml; CF's result
 // document, exit codes and words. It promises that the same files make the same droplet, byte for byte.
-// It will not fetch buildpacks: they are there before it runs.
+// It fetches only buildpacks that are named by an address; those of the platform are there before it runs.
 package builder
 
 import (
@@ -67,6 +67,7 @@ type Build struct {
 	BuildDir   string   // where the app is unpacked and built
 	Buildpacks string   // folder that holds the buildpacks as 0, 1, ... in the order of Order
 	Order      []string // names or URLs
+	Downloads  string   // folder for buildpacks whose name is an address
 	SkipDetect bool     // all buildpacks take part, in order; else the first one that detects the app
 	OldCache   string   // tar.gz of the last build's cache; may be missing
 	CacheDir   string
@@ -80,6 +81,9 @@ type Build struct {
 // Run builds. Its error is a *Failure where CF has an exit code for it.
 func (b *Build) Run(ctx context.Context) error {
 	if err := b.setUp(); err != nil {
+		return err
+	}
+	if err := b.download(ctx); err != nil {
 		return err
 	}
 	final, output, err := b.choose(ctx)
@@ -179,13 +183,16 @@ func (b *Build) cache(i int) string {
 // folder is where buildpack i keeps its bin; archives made by Git hosts have one folder around everything.
 func (b *Build) folder(i int) (string, error) {
 	f := filepath.Join(b.Buildpacks, strconv.Itoa(i))
+	if zip, git := address(b.Order[i]); zip || git {
+		f = b.fetched(i)
+	}
 	if has(f, "bin") {
 		return f, nil
 	}
 	if es, err := os.ReadDir(f); err == nil && len(es) == 1 && has(f, es[0].Name(), "bin") {
 		return filepath.Join(f, es[0].Name()), nil
 	}
-	return "", fmt.Errorf("malformed buildpack does not contain a /bin dir: %s", b.Order[i])
+	return "", fmt.Errorf("malformed buildpack does not contain a /bin dir: %s", public(b.Order[i]))
 }
 
 func has(parts ...string) bool {

@@ -43,7 +43,7 @@ func newBench(t *testing.T, files map[string]string, packs ...pack) *bench {
 	b := &bench{t: t, dir: dir}
 	at := func(n string) string { return filepath.Join(dir, n) }
 	b.Build = &Build{Package: at("package.zip"), BuildDir: at("app"), Buildpacks: at("buildpacks"), OldCache: at("cache.tgz"), CacheDir: at("cache"),
-		Contents: at("contents"), Droplet: at("droplet"), Result: at("result.json"), NewCache: at("output-cache"), Out: &b.out, Err: &b.err}
+		Contents: at("contents"), Droplet: at("droplet"), Result: at("result.json"), NewCache: at("output-cache"), Downloads: at("downloads"), Out: &b.out, Err: &b.err}
 	b.zip(files)
 	for i, p := range packs {
 		b.Order = append(b.Order, "pack"+string(rune('A'+i)))
@@ -65,6 +65,13 @@ func newBench(t *testing.T, files map[string]string, packs ...pack) *bench {
 
 func (b *bench) zip(files map[string]string) {
 	b.t.Helper()
+	if err := os.WriteFile(b.Package, zipOf(b.t, files), 0o644); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func zipOf(t *testing.T, files map[string]string) []byte {
+	t.Helper()
 	var buf bytes.Buffer
 	w := zip.NewWriter(&buf)
 	for _, n := range slices.Sorted(maps.Keys(files)) {
@@ -72,18 +79,16 @@ func (b *bench) zip(files map[string]string) {
 		h.SetMode(0o755)
 		f, err := w.CreateHeader(h)
 		if err != nil {
-			b.t.Fatal(err)
+			t.Fatal(err)
 		}
 		if _, err := io.WriteString(f, files[n]); err != nil {
-			b.t.Fatal(err)
+			t.Fatal(err)
 		}
 	}
 	if err := w.Close(); err != nil {
-		b.t.Fatal(err)
+		t.Fatal(err)
 	}
-	if err := os.WriteFile(b.Package, buf.Bytes(), 0o644); err != nil {
-		b.t.Fatal(err)
-	}
+	return buf.Bytes()
 }
 
 func (b *bench) run() {
@@ -190,7 +195,7 @@ func TestSupplyAndFinalize(t *testing.T) {
 		t.Errorf("said\n%swant\n%s", &b.out, want)
 	}
 	got := b.result().Lifecycle.Buildpacks
-	if len(got) != 2 || got[0].Name != "ruby" || got[0].Version != "1.2.3" || got[1].Name != "go" || got[1].Key != "packB" {
+	if len(got) != 2 || got[0].Name != "ruby" || got[0].Version != "1.2.3" || got[1].Name != "go" || got[1].Key != "packB" || got[0].DetectOutput != "" || got[1].DetectOutput != "go" {
 		t.Errorf("buildpacks %+v", got)
 	}
 	f := files(t, b.Droplet)

@@ -2,13 +2,16 @@ package builder
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -98,7 +101,7 @@ func (b *Build) processes(ctx context.Context, final int) ([]launched, error) {
 
 // launchYML gives nil where the buildpack wrote none.
 func (b *Build) launchYML(i int) ([]launched, error) {
-	text, err := os.ReadFile(filepath.Join(b.deps(i), "launch.yml"))
+	text, err := readFile(filepath.Join(b.deps(i), "launch.yml"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -133,7 +136,7 @@ func (b *Build) release(ctx context.Context, final int) ([]launched, error) {
 }
 
 func (b *Build) procfile() ([]launched, error) {
-	text, err := os.ReadFile(filepath.Join(b.BuildDir, "Procfile"))
+	text, err := readFile(filepath.Join(b.BuildDir, "Procfile"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -199,19 +202,41 @@ func (b *Build) took(final int, detected string) []buildpack {
 	var out []buildpack
 	for i := first; i <= final; i++ {
 		var p buildpack
-		if text, err := os.ReadFile(filepath.Join(b.deps(i-first), "config.yml")); err == nil && yaml.Unmarshal(text, &p) != nil {
+		if text, err := readFile(filepath.Join(b.deps(i-first), "config.yml")); err == nil && yaml.Unmarshal(text, &p) != nil {
 			p = buildpack{}
 		}
-		p.Key = b.Order[i]
-		if !b.SkipDetect {
-			p.DetectOutput = detected
-			if p.Name == "" {
-				p.Name = detected
-			}
+		p.Key, p.Name, p.Version = b.Order[i], brief(p.Name), brief(p.Version)
+		if p.Name == "" {
+			p.Name = detected
+		}
+		if i == final { // as Cloud Controller does: without detection it is the name
+			p.DetectOutput = cmp.Or(detected, p.Name)
 		}
 		out = append(out, p)
 	}
 	return out
 }
 
-func trimLines(out []byte) string { return string(bytes.TrimRight(out, "\r\n")) }
+// brief keeps of what a buildpack says of itself as much as Cloud Controller does.
+func brief(text string) string {
+	return strings.ToValidUTF8(text[:min(len(text), 255)], "")
+}
+
+// maxText bounds the documents that a buildpack or an app leaves.
+const maxText = 1 << 20
+
+// readFile reads a document of at most maxText bytes.
+func readFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	text, err := io.ReadAll(io.LimitReader(f, maxText+1))
+	if err == nil && len(text) > maxText {
+		err = fmt.Errorf("%s is larger than %d bytes", filepath.Base(name), maxText)
+	}
+	return text, err
+}
+
+func trimLines(out []byte) string { return brief(string(bytes.TrimRight(out, "\r\n"))) }

@@ -72,8 +72,23 @@ func (b *Body) Take() {
 	}
 }
 
-// Buffered tells whether Read would return something without waiting for the peer.
-func (b *Body) Buffered() bool { return !b.open || b.r.Buffered() > 0 }
+// Buffered tells whether Read would return something without waiting for the peer. Of a chunked body, the line ends and
+// the line of a next chunk alone are nothing.
+func (b *Body) Buffered() bool {
+	if !b.open {
+		return true
+	}
+	n := b.r.Buffered()
+	if !b.chunked || b.left > 0 || n == 0 {
+		return n > 0
+	}
+	have, _ := b.r.Peek(n)
+	if b.begun {
+		have = have[min(2, n):]
+	}
+	i := bytes.IndexByte(have, '\n')
+	return i >= 0 && i+1 < len(have)
+}
 
 // Read gives what has arrived. io.EOF: the body is complete; io.ErrUnexpectedEOF: it was cut; an *Error: it is malformed.
 func (b *Body) Read(p []byte) (int, error) {

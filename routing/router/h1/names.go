@@ -31,6 +31,12 @@ const (
 	VcapRequestID
 	AppInstance
 	ProcessInstance
+	B3
+	B3Trace
+	B3Span
+	B3Parent
+	B3Sampled
+	B3Flags
 	CF      // any other X-Cf-...
 	Forging // spelt with _ where a CGI-style reader sees one of the kinds that the router vouches for
 )
@@ -44,7 +50,8 @@ var kinds = map[string]Kind{
 	"user-agent": UserAgent, "referer": Referer, "cookie": Cookie, "set-cookie": SetCookie, "x-forwarded-for": ForwardedFor,
 	"x-forwarded-proto": ForwardedProto, "x-forwarded-client-cert": ForwardedClientCert, "x-request-start": RequestStart,
 	"x-request-id": RequestID, "x-vcap-request-id": VcapRequestID, "x-cf-app-instance": AppInstance,
-	"x-cf-process-instance": ProcessInstance,
+	"x-cf-process-instance": ProcessInstance, "b3": B3, "x-b3-traceid": B3Trace, "x-b3-spanid": B3Span, "x-b3-parentspanid": B3Parent,
+	"x-b3-sampled": B3Sampled, "x-b3-flags": B3Flags,
 }
 
 // lengths marks the lengths of the names above, to answer for most others without hashing.

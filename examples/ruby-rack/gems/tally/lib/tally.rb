@@ -1,0 +1,1 @@
+require "tally/tally"
