@@ -24,10 +24,12 @@ func TestRetention(t *testing.T) {
 		l.GUID = fmt.Sprintf("n%03d", i)
 		return l
 	}
+	files := w.newPackage(app)
+	w.must(200, w.upload("admin", files, "", zipped(t, "x")))
 	for i := range 104 {
 		b := &build.Build{Labelled: noun(i), AppGUID: app, State: build.Staged}
-		if i == 1 {
-			b.State = build.Staging // the scheduler's to end
+		if i == 1 { // the scheduler's to end
+			b.State, b.PackageGUID, b.Lifecycle, b.Stack = build.Staging, files, "buildpack", "cflinuxfs4"
 		}
 		w.Insert(b)
 	}
@@ -61,7 +63,7 @@ func TestRetention(t *testing.T) {
 		t.Fatalf("%d rows went, %v", n, err)
 	}
 	events := count("rest_events", "1 = 1")
-	if b, p, d := count("build_builds", "1 = 1"), count("build_packages", "1 = 1"), count("build_droplets", "1 = 1"); b != 101 || p != 1 || d != 1 || events == 0 {
+	if b, p, d := count("build_builds", "1 = 1"), count("build_packages", "1 = 1"), count("build_droplets", "1 = 1"); b != 101 || p != 2 || d != 1 || events == 0 {
 		t.Errorf("%d builds, %d packages, %d droplets, %d events", b, p, d, events)
 	}
 	if n := count("build_builds", "guid IN ('n001', 'n004', 'n103')"); n != 3 {
