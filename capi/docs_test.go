@@ -50,8 +50,6 @@ var unwalked = map[string]string{
 	"GET /v3/deployments/{guid}":             "there are none",
 	"POST /v3/service_route_bindings":        "services are absent",
 	"GET /v3/service_route_bindings/{guid}":  "there are none",
-	"POST /v3/service_instances":             "services are absent",
-	"GET /v3/service_instances/{guid}":       "there are none",
 }
 
 // destination maps the route to the app, and gives the destination.
