@@ -12,7 +12,7 @@ func TestDuties(t *testing.T) {
 	w := pushWorld(t)
 	w.World("other")
 	for i, world := range []string{"own", "other"} {
-		fresh(w.API, world, "x"+string(rune('1'+i)))
+		deploying(w.API, world, "x"+string(rune('1'+i)))
 		freshEvent(w.API, world, "event-"+world)
 		w.privateDomain("private.example-"+world+".com", world)
 	}
@@ -26,7 +26,6 @@ func TestDuties(t *testing.T) {
 	d := &resttest.Duties{API: w.API, Endpoints: w.api.Endpoints(), Users: []string{"stranger", "admin_read_only", "global_auditor"},
 		Excuses: map[string]string{
 			"GET /v3/feature_flags?updated_ats":    "a flag that nobody set has no time",
-			"POST /v3/deployments with":            "rolling deployments are absent",
 			"POST /v3/service_route_bindings with": "services are absent",
 		}}
 	for _, r := range access.AllRoles {

@@ -65,7 +65,9 @@ type Process struct {
 	Instances int    `bun:"instances"`
 	MemoryMB  int    `bun:"memory_mb"`
 	DiskMB    int    `bun:"disk_mb"`
-	LogRate   int64  `bun:"log_rate"` // bytes a second, -1 = unlimited
+	LogRate   int64  `bun:"log_rate"`      // bytes a second, -1 = unlimited
+	Droplet   string `bun:"droplet_guid"`  // what this version runs; "" = the app's current one
+	Revision  string `bun:"revision_guid"` // of which this version is, or ""
 
 	HealthType          string `bun:"health_type"`
 	HealthEndpoint      string `bun:"health_endpoint"`
