@@ -165,7 +165,8 @@ func (b *BBS) Instances(ctx context.Context, apps ...cf.AppID) ([]cf.ActualLRP, 
 	return out, nil
 }
 
-// StopInstance implements cf.Scheduler. The new instance does not wait for the end of the old one.
+// StopInstance implements cf.Scheduler. The new instance does not wait for the end of the old one, but is placed after
+// a pause: clients watch for the instance to leave RUNNING, which lasts up to 30 s in Diego.
 func (b *BBS) StopInstance(ctx context.Context, id cf.ProcessID, index int) error {
 	err := b.write(ctx, func(ctx context.Context, t *store.Txn) error {
 		have, err := store.Instances(ctx, t.Tx, func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("lrp = ?", id).Where("idx = ?", index) })
@@ -176,8 +177,12 @@ func (b *BBS) StopInstance(ctx context.Context, id cf.ProcessID, index int) erro
 		if err := t.Retire(ctx, a); err != nil {
 			return err
 		}
+		again := time.Time{}
+		if a.Instance != "" {
+			again = t.Now.Add(stopPause)
+		}
 		a.Crashes, a.Reason = 0, ""
-		return t.Fresh(ctx, a, "")
+		return t.Fresh(ctx, a, "", again)
 	})
 	if err != nil {
 		return fmt.Errorf("stop instance %s/%d: %w", id, index, err)
