@@ -165,8 +165,11 @@ func (b *BBS) Instances(ctx context.Context, apps ...cf.AppID) ([]cf.ActualLRP, 
 	return out, nil
 }
 
+// stoppedAnew is what keeps the slot of a stopped instance without a cell during its pause.
+const stoppedAnew = "stopped; a new instance is about to start"
+
 // StopInstance implements cf.Scheduler. The new instance does not wait for the end of the old one, but is placed after
-// a pause: clients watch for the instance to leave RUNNING, which lasts up to 30 s in Diego.
+// a pause in which it counts as down: clients watch for the instance to leave RUNNING, for up to 30 s in Diego.
 func (b *BBS) StopInstance(ctx context.Context, id cf.ProcessID, index int) error {
 	err := b.write(ctx, func(ctx context.Context, t *store.Txn) error {
 		have, err := store.Instances(ctx, t.Tx, func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("lrp = ?", id).Where("idx = ?", index) })
@@ -177,12 +180,12 @@ func (b *BBS) StopInstance(ctx context.Context, id cf.ProcessID, index int) erro
 		if err := t.Retire(ctx, a); err != nil {
 			return err
 		}
-		again := time.Time{}
-		if a.Instance != "" {
-			again = t.Now.Add(stopPause)
-		}
+		ran := a.Instance != ""
 		a.Crashes, a.Reason = 0, ""
-		return t.Fresh(ctx, a, "", again)
+		if ran {
+			return t.Fresh(ctx, a, stoppedAnew, t.Now.Add(stopPause))
+		}
+		return t.Fresh(ctx, a, "", time.Time{})
 	})
 	if err != nil {
 		return fmt.Errorf("stop instance %s/%d: %w", id, index, err)
