@@ -84,14 +84,13 @@ func (a *API) Start(ctx context.Context) error {
 
 // Retention is how long, or how many, Cloud Controller keeps (config/cloud_controller.yml of cloud_controller_ng, and its
 // clock's jobs). Builds that wait too long for their end are flow's to fail; packages and droplets beyond those that an
-// app keeps expire when a droplet is set (build.Expire), and their rows go here.
+// app keeps expire when a droplet is set (build.Expire), and their rows go here. Deployments and revisions are their makers' to count.
 func Retention() []retain.Rule {
 	return []retain.Rule{
-		{Table: "rest_events", Age: 31 * retain.Day},                                               // audit_events
-		{Table: "rest_jobs", Where: "state <> 'PROCESSING'", Age: 90 * retain.Day},                 // pollable_jobs
-		{Table: "build_builds", Where: "state <> 'STAGING'", Newest: 100, Of: "app_guid"},          // max_retained_builds_per_app
-		{Table: "app_deployments", Where: "status_value <> 'ACTIVE'", Newest: 100, Of: "app_guid"}, // max_retained_deployments_per_app
-		{Table: "build_droplets", Where: "state = 'EXPIRED' AND blob_key = ''"},                    // expired_resource_cleanup
+		{Table: "rest_events", Age: 31 * retain.Day},                                      // audit_events
+		{Table: "rest_jobs", Where: "state <> 'PROCESSING'", Age: 90 * retain.Day},        // pollable_jobs
+		{Table: "build_builds", Where: "state <> 'STAGING'", Newest: 100, Of: "app_guid"}, // max_retained_builds_per_app
+		{Table: "build_droplets", Where: "state = 'EXPIRED' AND blob_key = ''"},           // expired_resource_cleanup
 		{Table: "build_packages", Where: "state = 'EXPIRED' AND blob_key = ''"},
 	}
 }
