@@ -50,21 +50,21 @@ func (q *queries) of(request func()) []string {
 
 // small are the tables that hold at most some hundred rows on any platform.
 var small = []string{"rest_organizations", "rest_feature_flags", "capi_stacks", "capi_buildpacks", "capi_env_groups", "capi_security_groups",
-	"capi_isolation_segments", "capi_isolation_entitlements", "rest_quotas"}
+	"capi_isolation_segments", "capi_isolation_entitlements", "rest_quotas",
+	"route_service_bindings"}
 
 // scans are the parameters for which a whole large table may be read, in any list, and why that is right.
 var scans = map[string]string{
-	"updated_ats":            "an index of it would be written at each change, for a filter that no client uses",
-	"order_by=updated_at":    "the same",
-	"order_by=state":         "two states: what is seen is sorted",
-	"label_selector=!":       "what lacks a label is nearly everything",
-	"lifecycle_type":         "three values: an index would not narrow",
-	"types":                  "some few values: the same",
-	"states":                 "the same; the unfinished have an index",
-	"status_values":          "the same",
-	"status_reasons":         "the same",
-	"paths":                  "compared without case, which MariaDB has no index for; most are empty",
-	"service_instance_names": "route services are few",
+	"updated_ats":         "an index of it would be written at each change, for a filter that no client uses",
+	"order_by=updated_at": "the same",
+	"order_by=state":      "two states: what is seen is sorted",
+	"label_selector=!":    "what lacks a label is nearly everything",
+	"lifecycle_type":      "three values: an index would not narrow",
+	"types":               "some few values: the same",
+	"states":              "the same; the unfinished have an index",
+	"status_values":       "the same",
+	"status_reasons":      "the same",
+	"paths":               "compared without case, which MariaDB has no index for; most are empty",
 }
 
 // whole is the count of what an admin sees: every row, by the smallest index (200,000 rows in a millisecond).

@@ -211,6 +211,7 @@ func TestRoles(t *testing.T) {
 		}
 	}
 	n := 0
+	defer func() { t.Logf("%d cells", n) }()
 	for _, c := range slices.Concat(calls, pushCalls) {
 		method, path, _ := strings.Cut(c.line, " ")
 		path, _, _ = strings.Cut(path, "?")
