@@ -77,7 +77,7 @@ func ensure(ctx context.Context, one *bun.SelectQuery, tx bun.Tx, n row.Noun) er
 func (f *Family) Nouns() []rest.Noun {
 	f.packs = f.buildpacks()
 	f.groups = securityGroups()
-	return []rest.Noun{f.stacks(), f.packs, flags(), events(), f.groups, serviceInstances()}
+	return []rest.Noun{f.stacks(), f.packs, flags(), events(), f.groups}
 }
 
 // Jobs are the family's jobs beside those of its nouns.

@@ -135,6 +135,9 @@ func (f *Flow) place(ctx context.Context, a *app.App, group string) (recipe.Plac
 	if at.Segment, err = org.SegmentOf(ctx, f.DB.Read(), at.Space, at.Org); err != nil {
 		return at, fmt.Errorf("isolation segment of app %s: %w", a.GUID, err)
 	}
+	if at.Services, err = f.Bindings.OfApp(ctx, cf.AppID(a.GUID)); err != nil {
+		return at, fmt.Errorf("service bindings of app %s: %w", a.GUID, err)
+	}
 	at.Group, err = f.Admin.EnvGroup(ctx, group)
 	return at, err
 }

@@ -51,6 +51,9 @@ func (f *Flow) remove(ctx context.Context, j *job.Job, guid string) error {
 	if err != nil {
 		return fmt.Errorf("delete app %s: %w", guid, err)
 	}
+	if err := f.Bindings.ForgetApp(ctx, cf.AppID(guid)); err != nil { // nothing is bound to it any more
+		return fmt.Errorf("bindings of app %s: %w", guid, err)
+	}
 	if err := f.Sync(ctx, guid); err != nil {
 		return err
 	}
@@ -61,7 +64,7 @@ func (f *Flow) remove(ctx context.Context, j *job.Job, guid string) error {
 	return nil
 }
 
-// emptySpace deletes what apps and routes keep in a space; a part of deleting it.
+// emptySpace deletes apps, routes and service instances of a space; a part of deleting it.
 func (f *Flow) emptySpace(ctx context.Context, j *job.Job, space string) error {
 	var apps []string
 	err := f.DB.Read().NewSelect().Model((*app.App)(nil)).Column("guid").Where("space_guid = ?", space).OrderExpr("id").Scan(ctx, &apps)
@@ -73,7 +76,10 @@ func (f *Flow) emptySpace(ctx context.Context, j *job.Job, space string) error {
 			return err
 		}
 	}
-	return f.Route.EmptySpace(ctx, space)
+	if err := f.Route.EmptySpace(ctx, space); err != nil {
+		return err
+	}
+	return f.Bindings.EmptySpace(ctx, space)
 }
 
 // emptyOrg deletes the domains of an organization.
