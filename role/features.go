@@ -22,6 +22,7 @@ func features() []feature {
 		{"quotas", "beta", "enforced; a new org has the quota default: 100 GB of memory, 1000 routes, 100 service instances"},
 		{"isolation segments", "beta", "the cell of a single machine belongs to the shared one: nothing can be placed in another"},
 		{"apps, processes, builds, droplets, packages", "beta", ""},
+		{"deployments and revisions", "beta", "rolling, canary with steps, rollback; the old instances go when the router knows the new ones"},
 		{"routes and domains", "beta", "HTTP routes with destinations, weights, options and sharing; TCP routes with their router groups and route policies are absent"},
 		{"manifests", "beta", "apply, diff, generate"},
 		{"logs", "beta", "log-cache; plain fifos: an app that writes more than 64 KiB while Ingot is down waits until it is back"},
@@ -32,9 +33,9 @@ func features() []feature {
 		{"metrics", "beta", "/metrics for Prometheus on loopback; PromQL in log-cache is absent"},
 		{"HTTP/2 and gRPC", "beta", "with clients on the TLS port and with apps; WebSockets over HTTP/2 are absent: clients use HTTP/1.1 for them"},
 		{"route services", "absent", ""},
-		{"encryption of secrets in the database", "absent", "files with keys and databases are 0600 in a 0700 folder"},
+		{"encryption of secrets in the database", "beta", "variables, buildpack URLs, job payloads, LRPs and tasks; keys rotate online; the key file beside the data protects copies of the database, not a stolen disk"},
 		{"rate limits", "beta", "20,000 requests an hour a user, 1,000 an address without a token, admins exempt; counted in each API process"},
-		{"rolling deployments, tasks, revisions, sidecars", "absent", ""},
+		{"tasks, sidecars", "absent", ""},
 		{"user-provided services", "beta", "instances, bindings, VCAP_SERVICES; keys and sharing are refused as in Cloud Foundry"},
 		{"service brokers, managed services", "absent", "their lists are empty"},
 		{"services in files (file-based-vcap-services, service-binding-k8s)", "absent", ""},
@@ -46,7 +47,7 @@ func features() []feature {
 		{"application security groups", "absent", "CF's two default groups are applied"},
 		{"container-to-container networking", "absent", ""},
 		{"several machines", "absent", ""},
-		{"PostgreSQL and MySQL as stores", "absent", "SQLite only"},
+		{"PostgreSQL and MySQL as stores", "beta", "PostgreSQL 15 and MariaDB 10.11; one Ingot on a database; from SQLite nothing is moved over"},
 		{"syslog drains, firehose", "absent", ""},
 	}
 }
