@@ -162,6 +162,8 @@ func TestServiceInstances(t *testing.T) {
 	if r := w.Must(422, "admin", "POST "+one+"/relationships/shared_spaces", `{"data":[{"guid":"foreign-space"}]}`); r.Detail() != "User-provided services cannot be shared." {
 		t.Error(r.Text)
 	}
+	w.Must(201, "admin", "POST /v3/organization_quotas", `{"name":"none","services":{"total_service_instances":0},"relationships":{"organizations":{"data":[{"guid":"own"}]}}}`)
+	w.Must(201, "dev", "POST /v3/service_instances", instanceBody("uncounted", "own-space", "")) // quotas count managed ones
 	w.SetFlag("service_instance_creation", false)
 	w.Must(403, "dev", "POST /v3/service_instances", instanceBody("x", "own-space", ""))
 	w.Must(201, "admin", "POST /v3/service_instances", instanceBody("x", "own-space", ""))

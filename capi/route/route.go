@@ -58,7 +58,7 @@ func (f *Family) Nouns() []rest.Noun {
 			{Param: "paths", Where: "LOWER(path) IN (?)", Fold: true},
 			{Param: "app_guids", Where: "guid IN (SELECT route_guid FROM route_destinations WHERE app_guid IN (?))"},
 			{Param: "ports", Where: "port IN (?)", Number: true},
-			{Param: "service_instance_guids", Where: "guid IN (SELECT route_guid FROM route_service_bindings WHERE service_instance_guid IN (?))"},
+			{Param: "service_instance_guids", By: none}, // route services are absent
 		},
 		Subs: []rest.Sub{{Path: "/v3/apps/{guid}/routes", Parent: "app",
 			Where: "guid IN (SELECT route_guid FROM route_destinations WHERE app_guid = ?)"}},
@@ -67,6 +67,10 @@ func (f *Family) Nouns() []rest.Noun {
 		Remove: func(ctx context.Context, j *job.Job) error { return f.RemoveWhere(ctx, "guid = ?", j.ResourceGUID) },
 	}
 	return []rest.Noun{f.Domains, f.Resource}
+}
+
+func none(_ *rest.Call, q *bun.SelectQuery, _ []string) (*bun.SelectQuery, error) {
+	return q.Where("1 = 0"), nil
 }
 
 // Routes are the family's other endpoints.
@@ -87,7 +91,7 @@ func (f *Family) Jobs() []job.Kind {
 	}}}
 }
 
-const unmapped = "space_guid = ? AND guid NOT IN (SELECT route_guid FROM route_destinations) AND guid NOT IN (SELECT route_guid FROM route_service_bindings)"
+const unmapped = "space_guid = ? AND guid NOT IN (SELECT route_guid FROM route_destinations)"
 
 // fillRoutes reads the destinations of all routes of an answer at once.
 func fillRoutes(c *rest.Call, rs []*Route) error {
