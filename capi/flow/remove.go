@@ -3,14 +3,11 @@ package flow
 import (
 	"context"
 	"fmt"
-	"net/http"
 
 	"github.com/uptrace/bun"
 
 	"ingot/capi/app"
 	"ingot/capi/build"
-	"ingot/capi/flow/recipe"
-	"ingot/capi/route"
 	"ingot/cf"
 	"ingot/rest"
 	"ingot/rest/access"
@@ -105,38 +102,4 @@ func (f *Flow) clearCache(c *rest.Call) error {
 	}
 	f.App.Say(a.GUID, "Enqueued job to delete app buildpack cache with app guid %s", a.GUID)
 	return c.Accepted(j)
-}
-
-// showEnv is GET /v3/apps/:guid/env: all that the containers of an app are told.
-func (f *Flow) showEnv(c *rest.Call) error {
-	a, err := f.App.Apps.Find(c, c.Arg("guid"))
-	if err != nil {
-		return err
-	}
-	if err := f.App.MayReadEnv(c, a); err != nil {
-		return err
-	}
-	secrets, err := app.Reads(c, a.SpaceGUID, access.SecretReaders...)
-	if err != nil {
-		return err
-	}
-	mapped, err := route.OfApp(c.Ctx(), c.DB(), a.GUID)
-	if err != nil {
-		return err
-	}
-	at, err := f.place(c.Ctx(), a, "running")
-	if err != nil {
-		return err
-	}
-	staging, err := f.Admin.EnvGroup(c.Ctx(), "staging")
-	if err != nil {
-		return err
-	}
-	err = c.Write(func(ctx context.Context, tx bun.Tx) error {
-		return app.Record(ctx, tx, "audit.app.environment.show", a, nil)
-	})
-	if err != nil {
-		return err
-	}
-	return c.JSON(http.StatusOK, recipe.EnvDocument(a, at, staging, recipe.URIs(mapped), secrets))
 }
