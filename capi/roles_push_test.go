@@ -55,14 +55,17 @@ func sharedDomain(a *resttest.API, world, guid string) {
 	}
 }
 
-// sharedRoute is fresh with a second space in which the callers have the same roles.
+// sharedRoute is fresh with a second space, in which the callers have the same roles; it is developers who may bring a route there.
 func sharedRoute(a *resttest.API, world, guid string) {
 	fresh(a, world, guid)
 	second := guid + "-space"
 	a.Insert(&access.Space{Labelled: row.Labelled{Row: base(second)}, Name: second, NameKey: second, OrgGUID: world, Status: access.Active})
 	for _, r := range access.SpaceRoles {
-		if world == "own" {
-			a.Insert(&access.RoleRow{Type: r, UserGUID: string(r) + "-guid", OrgGUID: world, SpaceGUID: second})
+		if t := r; world == "own" {
+			if r == access.SpaceSupporter {
+				t = access.SpaceDeveloper
+			}
+			a.Insert(&access.RoleRow{Type: t, UserGUID: string(r) + "-guid", OrgGUID: world, SpaceGUID: second})
 		}
 	}
 	a.Must(200, "admin", "POST /v3/routes/"+guid+"/relationships/shared_spaces", `{"data":[{"guid":"`+second+`"}]}`)
@@ -150,9 +153,9 @@ var pushCalls = []call{
 	{line: "POST /v3/domains/{x}/relationships/shared_organizations", body: `{"data":[]}`, make: fresh},
 	{line: "DELETE /v3/domains/{x}/relationships/shared_organizations/{org}", make: sharedDomain},
 	{line: "GET /v3/routes/{x}/relationships/shared_spaces", make: fresh},
-	{line: "POST /v3/routes/{x}/relationships/shared_spaces", body: `{"data":[]}`, make: fresh},
+	{line: "POST /v3/routes/{x}/relationships/shared_spaces", body: `{"data":[{"guid":"{x}-space"}]}`, make: sharedRoute},
 	{line: "DELETE /v3/routes/{x}/relationships/shared_spaces/{x}-space", make: sharedRoute},
-	{line: "POST /v3/spaces/{space}/manifest_diff", body: `{"applications":[]}`},
+	{line: "POST /v3/spaces/{space}/manifest_diff", body: `{"applications":[{"name":"m{x}"}]}`},
 	{line: "POST /v3/spaces/{space}/actions/apply_manifest", body: `{"applications":[{"name":"m{x}"}]}`},
 	{line: "PATCH /v3/routes/{x}/relationships/space", body: `{"data":{"guid":"{space}"}}`, make: fresh}, // to where it is
 	{line: "GET /v3/deployments"},
