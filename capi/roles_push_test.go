@@ -43,6 +43,11 @@ func deploying(a *resttest.API, world, guid string) {
 	a.Insert(dep, rev)
 }
 
+// everybodysDomain is a domain of no organization.
+func everybodysDomain(a *resttest.API, _, guid string) {
+	a.Insert(&route.Domain{Labelled: row.Labelled{Row: base(guid)}, Name: guid + ".example.com"})
+}
+
 // sharedDomain is a domain that its own organization has a share of besides.
 func sharedDomain(a *resttest.API, world, guid string) {
 	a.Insert(&route.Domain{Labelled: row.Labelled{Row: base(guid)}, Name: guid + ".example.com", OrgGUID: world})
@@ -131,6 +136,7 @@ var pushCalls = []call{
 	{line: "DELETE /v3/droplets/{x}", make: fresh},
 	{line: "GET /v3/domains"},
 	{line: "GET /v3/domains/{x}", make: fresh, conditional: []string{"Org Billing Manager"}}, // only shared domains
+	{line: "GET /v3/domains/{x}", make: everybodysDomain, all: true},
 	{line: "POST /v3/domains", body: `{"name":"n{x}.example.com","relationships":{"organization":{"data":{"guid":"{org}"}}}}`},
 	{line: "POST /v3/domains", body: `{"name":"n{x}.example.com"}`, conditional: []string{"Org Manager"}}, // only private ones
 	{line: "PATCH /v3/domains/{x}", body: `{"metadata":{"labels":{"a":"b"}}}`, make: fresh},
