@@ -123,7 +123,7 @@ var conditions = map[string]string{
 	"GET /v3/apps/:guid/env":                       "the flag space_developer_env_var_visibility: TestConditions has it off",
 	"GET /v3/apps/:guid/processes/:type":           "the command is hidden: TestConditions",
 	"GET /v3/processes/:guid":                      "the same",
-	"GET /v3/apps/:guid/processes/:type/stats":     "addresses of instances are hidden: TestConditions",
+	"GET /v3/apps/:guid/processes/:type/stats":     "the documentation says that fields are hidden; ProcessesController#stats presents all",
 	"GET /v3/processes/:guid/stats":                "the same",
 	"PATCH /v3/apps/:guid/features/:name":          "supporters change revisions only: both lines of pushCalls",
 	"GET /v3/spaces/:guid/running_security_groups": "the platform's default groups, which everybody sees",
