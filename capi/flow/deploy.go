@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"strings"
 	"reflect"
 	"slices"
 	"time"
@@ -306,6 +307,9 @@ func (t *assignBody) Take(b *rest.Body) {
 	}
 	err := json.Unmarshal(raw, &data) // what is no droplet is told below
 	t.guid, t.removes = data.GUID, raw != nil && (err != nil || data.GUID == "")
+	if strings.ContainsRune(t.guid, 0) { // no database takes it, and no droplet has it
+		t.guid = ""
+	}
 }
 
 func (f *Flow) assign(c *rest.Call) error {
