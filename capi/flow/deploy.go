@@ -8,9 +8,9 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
-	"strings"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
