@@ -30,6 +30,7 @@ const (
 	maxPackage   = 1 << 30
 	minFree      = 256 << 20
 	maxBuildpack = 1 << 30
+	maxDroplet   = 2 << 30 // uploaded
 	maxBlob      = 8 << 30 // of what the platform itself stores: droplets, buildpacks, caches
 	sweepEvery   = time.Hour
 )
@@ -40,7 +41,7 @@ type Bits struct {
 	Bucket     string        // gocloud.dev/blob URL of an object store; empty = Dir
 	Keys       sign.Keys     // sign URLs
 	Endpoint   string        // scheme and host of signed URLs, such as https://api.ingot.test, where Handler answers
-	Grace      time.Duration // how long a deleted blob stays; 0 = 24 h
+	Grace      time.Duration // how long a deleted blob stays, and one that nothing refers to yet; 0 = 24 h
 	MaxPackage int64         // bytes, zipped and unzipped; 0 = 1 GiB
 	MinFree    int64         // bytes of Dir's disk that uploads leave free; 0 = 256 MiB
 	// InUse tells whether anything refers to the blob of a key. It is asked once more when the grace of a deleted blob is
@@ -137,7 +138,7 @@ func (b *Bits) Put(ctx context.Context, kind cf.BlobKind, r io.Reader) (cf.Blob,
 	if err != nil {
 		return cf.Blob{}, fmt.Errorf("put %s: %w", kind, err)
 	}
-	return b.adopt(ctx, sp, string(kind)+"/"+sp.SHA256(), true)
+	return b.lend(ctx, sp, kind)
 }
 
 // PutNamed implements cf.Blobs for build caches.
@@ -149,17 +150,22 @@ func (b *Bits) PutNamed(ctx context.Context, kind cf.BlobKind, name string, r io
 	if err != nil {
 		return cf.Blob{}, fmt.Errorf("put %s/%s: %w", kind, name, err)
 	}
-	return b.adopt(ctx, sp, string(kind)+"/"+name, false)
+	return b.adopt(ctx, sp, string(kind)+"/"+name, blob.Replace)
 }
 
-// adopt stores what was spooled as key; same says that the key is its digest.
-func (b *Bits) adopt(ctx context.Context, sp *blob.Spool, key string, same bool) (cf.Blob, error) {
+// lend stores what was spooled under its digest. It stays while InUse says so.
+func (b *Bits) lend(ctx context.Context, sp *blob.Spool, kind cf.BlobKind) (cf.Blob, error) {
+	return b.adopt(ctx, sp, string(kind)+"/"+sp.SHA256(), blob.Lend)
+}
+
+// adopt stores what was spooled as key.
+func (b *Bits) adopt(ctx context.Context, sp *blob.Spool, key string, how blob.Way) (cf.Blob, error) {
 	defer sp.Discard()
 	at, err := path(key)
 	if err != nil {
 		return cf.Blob{}, cf.Errorf(cf.KindInvalid, "", "%q cannot be the name of a blob", key)
 	}
-	if err := b.store.Adopt(ctx, sp, at, same); err != nil {
+	if err := b.store.Adopt(ctx, sp, at, how); err != nil {
 		return cf.Blob{}, err
 	}
 	return cf.Blob{Key: key, SHA256: sp.SHA256(), Size: sp.Size}, nil
@@ -209,7 +215,7 @@ func (b *Bits) Package(ctx context.Context, zip io.Reader, rs []cf.Resource) (cf
 	if err != nil {
 		return cf.Blob{}, err
 	}
-	return b.adopt(ctx, sp, string(cf.BlobPackage)+"/"+sp.SHA256(), true)
+	return b.lend(ctx, sp, cf.BlobPackage)
 }
 
 // Buildpack implements cf.Blobs.
@@ -223,8 +229,21 @@ func (b *Bits) Buildpack(ctx context.Context, zip io.Reader) (cf.Blob, string, e
 		sp.Discard()
 		return cf.Blob{}, "", err
 	}
-	blob, err := b.adopt(ctx, sp, string(cf.BlobBuildpack)+"/"+sp.SHA256(), true)
+	blob, err := b.lend(ctx, sp, cf.BlobBuildpack)
 	return blob, stack, err
+}
+
+// Droplet implements cf.Blobs.
+func (b *Bits) Droplet(ctx context.Context, tgz io.Reader) (cf.Blob, error) {
+	sp, err := b.store.Spool(ctx, tgz, maxDroplet)
+	if err != nil {
+		return cf.Blob{}, err
+	}
+	if err := match.Droplet(io.NewSectionReader(sp, 0, sp.Size)); err != nil {
+		sp.Discard()
+		return cf.Blob{}, err
+	}
+	return b.lend(ctx, sp, cf.BlobDroplet)
 }
 
 // SignURL implements cf.Blobs; zero expires is an hour from now.

@@ -292,7 +292,11 @@ func TestSharedBlob(t *testing.T) {
 		w.must(200, w.upload("admin", p, "", zipped(t, "same")))
 		ps = append(ps, p)
 	}
-	copied := w.Must(201, "admin", "POST /v3/packages/?source_guid="+ps[0], `{"relationships":{"app":{"data":{"guid":"`+app+`"}}}}`)
+	same := w.Must(422, "admin", "POST /v3/packages?source_guid="+ps[0], `{"relationships":{"app":{"data":{"guid":"`+app+`"}}}}`)
+	if same.Detail() != "Source and destination app cannot be the same" {
+		t.Error(same.Text)
+	}
+	copied := w.Must(201, "admin", "POST /v3/packages/?source_guid="+ps[0], `{"relationships":{"app":{"data":{"guid":"`+w.makeApp("copy")+`"}}}}`)
 	if copied.Get("state") != "READY" {
 		t.Error(copied.Text)
 	}

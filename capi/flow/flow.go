@@ -70,6 +70,16 @@ func (f *Flow) Join() {
 		}
 		return a.Droplet, nil
 	}
+	f.Build.Stack = func(ctx context.Context, db bun.IDB, guid string) (string, error) {
+		a, err := app.ByGUID(ctx, db, guid)
+		if err != nil {
+			return "", err
+		}
+		return a.Stack, nil
+	}
+	f.Build.Abandon = func(ctx context.Context, b *build.Build, why string) error {
+		return f.giveUp(ctx, b, "StagerError", "Stager error: "+why)
+	}
 	f.Org.SpaceContents = append(f.Org.SpaceContents, f.emptySpace)
 	f.Org.OrgContents = append(f.Org.OrgContents, f.emptyOrg)
 	f.Org.Usages = append(f.Org.Usages, app.Count, route.Count)
