@@ -188,7 +188,7 @@ var pushSteps = []step{
 	{line: "GET /v3/packages/{package}/droplets"},
 	{line: "POST /v3/apps", body: `{"name":"copy","relationships":{"space":{"data":{"guid":"own-space"}}}}`, keep: "other"},
 	{line: "POST /v3/packages?source_guid={package}", body: `{"relationships":{"app":{"data":{"guid":"{other}"}}}}`, besides: []string{"data", "links.upload", "links.download"}, shape: "copy_of_packages"},
-	{line: "POST /v3/droplets?source_guid={droplet}", body: `{"relationships":{"app":{"data":{"guid":"{other}"}}}}`, besides: []string{"links.package", "links.download", "checksum", "buildpacks[]"}, shape: "single_copying_buildpack_droplet"},
+	{line: "POST /v3/droplets?source_guid={droplet}", body: `{"relationships":{"app":{"data":{"guid":"{other}"}}}}`, besides: []string{"links.package", "links.download", "checksum", "buildpacks[]", "process_types"}, shape: "single_copying_buildpack_droplet"},
 	{line: "POST /v3/droplets", body: `{"relationships":{"app":{"data":{"guid":"{other}"}}},"process_types":{"web":"./run","rake":"./rake"}}`, keep: "made", shape: "single_created_droplet_without_package"},
 	{line: "POST /v3/droplets/{made}/upload", act: func(w *world, kept map[string]string) resttest.Answer {
 		return w.sendBits("admin", "POST /v3/droplets/"+kept["made"]+"/upload", "", "droplet.tgz", gzipped(w.T, "made elsewhere"))

@@ -72,11 +72,11 @@ type packageBody struct {
 
 func (t *packageBody) Take(b *rest.Body) {
 	b.Metadata(&t.meta)
+	b.String("type", &t.kind)
 	b.Relationships(false, func(b *rest.Body) { b.ToOne("app", &t.app, rest.Required) })
 	if data := b.Raw("data"); data != nil && string(data) != "{}" && string(data) != "null" && t.kind.V != "docker" {
 		b.Fault("Data must be empty if provided for bits packages")
 	}
-	b.String("type", &t.kind)
 	if !t.copies && t.kind.V != "bits" && t.kind.V != "docker" {
 		b.Wrong("type", "must be one of 'bits, docker'")
 	}
