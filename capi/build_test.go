@@ -149,6 +149,7 @@ func TestBuilds(t *testing.T) {
 		"found no compatible cell":           "NoCompatibleCell - Found no compatible cell",
 		"exceeded 15m0s timeout":             "StagingTimeExpired - Staging time expired: exceeded 15m0s timeout",
 		"cell disappeared before completion": "StagingError - Staging error: staging failed",
+		"Uploading failed: no room":          "StagingError - Staging error: Uploading failed: no room",
 	} {
 		task, ok := w.sched.task(b)
 		if !ok {
@@ -176,7 +177,7 @@ func TestBuilds(t *testing.T) {
 	if e := w.Must(200, "admin", "GET /v3/builds/"+b, nil).Get("error"); e != "StagingError - Staging error: Start command not specified" {
 		t.Errorf("without a command: %v", e)
 	}
-	if l := w.Must(200, "admin", "GET /v3/audit_events?types=audit.app.build.failed&per_page=100", nil); len(l.Names("guid")) != 7 {
+	if l := w.Must(200, "admin", "GET /v3/audit_events?types=audit.app.build.failed&per_page=100", nil); len(l.Names("guid")) != 8 {
 		t.Errorf("%d events of failed builds", len(l.Names("guid")))
 	}
 	w.Must(422, "admin", "POST /v3/builds", `{"package":{"guid":"nope"}}`)

@@ -2,29 +2,31 @@ package capi_test
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
 
+	"ingot/cf"
 	"ingot/rest/access"
 	"ingot/rest/resttest"
 )
 
-func (w *world) newDroplet(app, more string) string {
+func (w *world) newDroplet(app string) string {
 	w.T.Helper()
-	return w.Must(201, "admin", "POST /v3/droplets", `{"relationships":{"app":{"data":{"guid":"`+app+`"}}}`+more+`}`).GUID()
+	return w.Must(201, "admin", "POST /v3/droplets", `{"relationships":{"app":{"data":{"guid":"`+app+`"}}}}`).GUID()
 }
 
-func (w *world) uploadDroplet(user, guid, name string, tgz []byte) resttest.Answer {
+func (w *world) uploadDroplet(guid, name string, tgz []byte) resttest.Answer {
 	w.T.Helper()
-	return w.sendBits(user, "POST /v3/droplets/"+guid+"/upload", "", name, tgz)
+	return w.sendBits("admin", "POST /v3/droplets/"+guid+"/upload", "", name, tgz)
 }
 
 // TestDropletUpload: from an empty droplet to the current one; what is refused can be sent again, and only once.
 func TestDropletUpload(t *testing.T) {
 	w := pushWorld(t)
 	app := w.makeApp("dora")
-	d := w.newDroplet(app, "")
+	d := w.newDroplet(app)
 	made := w.Must(200, "admin", "GET /v3/droplets/"+d, nil)
 	if made.Get("state") != "AWAITING_UPLOAD" || made.Get("process_types", "web") != "" || made.Get("stack") != "cflinuxfs4" || made.Get("checksum") != nil {
 		t.Error(made.Text)
@@ -39,9 +41,9 @@ func TestDropletUpload(t *testing.T) {
 	}{
 		"no form": {w.send("admin", "POST /v3/droplets/"+d+"/upload", "application/json", strings.NewReader("{}")), "Uploaded droplet file is invalid: A droplet tgz file must be uploaded as 'bits'", 10008},
 		"no part": {w.sendBits("admin", "POST /v3/droplets/"+d+"/upload", "x", "", nil), "Uploaded droplet file is invalid: A droplet tgz file must be uploaded as 'bits'", 10008},
-		"a zip":   {w.uploadDroplet("admin", d, "droplet.zip", gzipped(t, "x")), "Uploaded droplet file is invalid: droplet.zip is not a tgz", 10008},
-		"empty":   {w.uploadDroplet("admin", d, "droplet.tgz", []byte{}), "Uploaded droplet file is invalid: droplet.tgz cannot be empty", 10008},
-		"no gzip": {w.uploadDroplet("admin", d, "droplet.tgz", []byte("hello")), "The droplet upload is invalid: it is not a tar.gz archive", 380002},
+		"a zip":   {w.uploadDroplet(d, "droplet.zip", gzipped(t, "x")), "Uploaded droplet file is invalid: droplet.zip is not a tgz", 10008},
+		"empty":   {w.uploadDroplet(d, "droplet.tgz", []byte{}), "Uploaded droplet file is invalid: droplet.tgz cannot be empty", 10008},
+		"no gzip": {w.uploadDroplet(d, "droplet.tgz", []byte("hello")), "The droplet upload is invalid: it is not a tar.gz archive", 380002},
 		"cut off": {w.send("admin", "POST /v3/droplets/"+d+"/upload", "multipart/form-data; boundary=x",
 			strings.NewReader("--x\r\nContent-Disposition: form-data; name=\"bits\"; filename=\"a.tgz\"\r\n\r\n\x1f\x8bhalf")), "The droplet upload is invalid: the upload was cut off", 380002},
 	} {
@@ -49,7 +51,7 @@ func TestDropletUpload(t *testing.T) {
 			t.Errorf("%s: %d %s", name, c.r.Status, c.r.Text)
 		}
 	}
-	up := w.uploadDroplet("admin", d, "droplet.tar.gz", gzipped(t, "bits"))
+	up := w.uploadDroplet(d, "droplet.tar.gz", gzipped(t, "bits"))
 	if w.must(202, up); up.Get("state") != "PROCESSING_UPLOAD" {
 		t.Error(up.Text)
 	}
@@ -59,7 +61,7 @@ func TestDropletUpload(t *testing.T) {
 	if r := w.Must(200, "admin", "GET /v3/droplets/"+d, nil); r.Get("state") != "STAGED" || r.Get("links", "upload") != nil || r.Get("checksum", "value") == nil {
 		t.Error(r.Text)
 	}
-	if r := w.uploadDroplet("admin", d, "droplet.tgz", gzipped(t, "bits")); r.Status != 422 || r.Detail() != "Droplet may be uploaded only once. Create a new droplet to upload bits." {
+	if r := w.uploadDroplet(d, "droplet.tgz", gzipped(t, "bits")); r.Status != 422 || r.Detail() != "Droplet may be uploaded only once. Create a new droplet to upload bits." {
 		t.Error(r.Text)
 	}
 	w.Must(302, "admin", "GET /v3/droplets/"+d+"/download", nil)
@@ -76,12 +78,12 @@ func TestDropletUpload(t *testing.T) {
 // TestDropletUploadRace: of many uploads at once one counts.
 func TestDropletUploadRace(t *testing.T) {
 	w := pushWorld(t)
-	d := w.newDroplet(w.makeApp("dora"), "")
+	d := w.newDroplet(w.makeApp("dora"))
 	var all sync.WaitGroup
 	status := make(chan int, 8)
 	for i := range 8 {
 		raw := gzipped(t, fmt.Sprint(i))
-		all.Go(func() { status <- w.uploadDroplet("admin", d, "a.tgz", raw).Status })
+		all.Go(func() { status <- w.uploadDroplet(d, "a.tgz", raw).Status })
 	}
 	all.Wait()
 	close(status)
@@ -100,9 +102,9 @@ func TestDropletUploadKilled(t *testing.T) {
 	for _, lost := range []bool{false, true} {
 		w := pushWorld(t)
 		app := w.makeApp("dora")
-		d := w.newDroplet(app, "")
+		d := w.newDroplet(app)
 		_ = w.api.Stop(t.Context()) // nothing runs jobs
-		w.must(202, w.uploadDroplet("admin", d, "a.tgz", gzipped(t, "x")))
+		w.must(202, w.uploadDroplet(d, "a.tgz", gzipped(t, "x")))
 		want := "STAGED"
 		if lost {
 			w.blobs.mu.Lock()
@@ -116,6 +118,25 @@ func TestDropletUploadKilled(t *testing.T) {
 			return err == nil && n == 1
 		})
 	}
+}
+
+// TestStoreFull: where there is no room, an upload fails in CF's words, and the same upload works once there is.
+func TestStoreFull(t *testing.T) {
+	const full = "Failed to perform operation due to blobstore unavailability: the blob store is full."
+	w := pushWorld(t)
+	app := w.makeApp("dora")
+	p, d := w.newPackage(app), w.newDroplet(app)
+	w.blobs.pack = func(io.Reader, []cf.Resource) error {
+		return cf.Errorf(cf.KindNoRoom, "BlobstoreUnavailable", full)
+	}
+	for _, r := range []resttest.Answer{w.upload("admin", p, "", zipped(t, "a")), w.uploadDroplet(d, "a.tgz", gzipped(t, "a"))} {
+		if r.Status != 502 || r.Get("errors", 0, "code") != float64(150006) || r.Detail() != full {
+			t.Errorf("%d %s", r.Status, r.Text)
+		}
+	}
+	w.blobs.pack = nil
+	w.must(200, w.upload("admin", p, "", zipped(t, "a")))
+	w.must(202, w.uploadDroplet(d, "a.tgz", gzipped(t, "a")))
 }
 
 // TestDropletCopy: a copy has all of its source but the package, outlives it, and is told of once.
@@ -141,7 +162,7 @@ func TestDropletCopy(t *testing.T) {
 		}
 	}
 	w.blobs.mu.Unlock()
-	waits := w.newDroplet(to, "")
+	waits := w.newDroplet(to)
 	for line, want := range map[string]string{
 		"POST /v3/droplets?source_guid=" + waits: "source droplet is not staged",
 		"POST /v3/droplets?source_guid=" + d:     "Droplet not found",
@@ -161,7 +182,7 @@ func TestDropletBodies(t *testing.T) {
 	w := pushWorld(t)
 	app := w.makeApp("dora")
 	d := w.stage("admin", app)
-	made := w.newDroplet(app, "")
+	made := w.newDroplet(app)
 	rel := `"relationships":{"app":{"data":{"guid":"` + app + `"}}}`
 	w.Role("dev", access.SpaceDeveloper, "own")
 	for _, c := range []struct {

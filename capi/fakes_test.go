@@ -248,6 +248,11 @@ func (b *blobs) gone() []string {
 
 // Droplet refuses what bits refuses: here, what is no gzip.
 func (b *blobs) Droplet(ctx context.Context, in io.Reader) (cf.Blob, error) {
+	if b.pack != nil {
+		if err := b.pack(in, nil); err != nil {
+			return cf.Blob{}, err
+		}
+	}
 	raw, err := io.ReadAll(in)
 	if err != nil {
 		return cf.Blob{}, err

@@ -197,7 +197,7 @@ func (f *Family) keepUpload(c *rest.Call, part *multipart.Part) (cf.Blob, error)
 	switch {
 	case watch.err != nil:
 		return cf.Blob{}, cutDroplet(watch.err)
-	case watch.n == 0:
+	case watch.n == 0 && cf.IsKind(err, cf.KindInvalid):
 		return cf.Blob{}, rest.Unprocessable("Uploaded droplet file is invalid: %s cannot be empty", part.FileName())
 	case cf.IsKind(err, cf.KindTooLarge):
 		return cf.Blob{}, cutDroplet(&http.MaxBytesError{Limit: maxUpload})
