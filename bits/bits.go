@@ -43,7 +43,7 @@ type Bits struct {
 	Bucket     string        // gocloud.dev/blob URL of an object store; empty = Dir
 	Keys       sign.Keys     // sign URLs
 	Endpoint   string        // scheme and host of signed URLs, such as https://api.ingot.test, where Handler answers
-	Grace      time.Duration // how long a deleted blob stays, and one that nothing refers to yet; 0 = 24 h
+	Grace      time.Duration // how long a deleted blob stays; 0 = 24 h
 	MaxPackage int64         // bytes, zipped and unzipped; 0 = 1 GiB
 	MinFree    int64         // bytes of Dir's disk that uploads leave free; 0 = 256 MiB
 	// InUse tells whether anything refers to the blob of a key: packages and droplets that nothing refers to go. It is asked once more when the grace of a deleted blob is
@@ -146,7 +146,7 @@ func (b *Bits) Put(ctx context.Context, kind cf.BlobKind, r io.Reader) (cf.Blob,
 	if err != nil {
 		return cf.Blob{}, fmt.Errorf("put %s: %w", kind, err)
 	}
-	return b.lend(ctx, sp, kind)
+	return b.adopt(ctx, sp, string(kind)+"/"+sp.SHA256(), true)
 }
 
 // PutNamed implements cf.Blobs for build caches.
@@ -158,22 +158,17 @@ func (b *Bits) PutNamed(ctx context.Context, kind cf.BlobKind, name string, r io
 	if err != nil {
 		return cf.Blob{}, fmt.Errorf("put %s/%s: %w", kind, name, err)
 	}
-	return b.adopt(ctx, sp, string(kind)+"/"+name, blob.Replace)
+	return b.adopt(ctx, sp, string(kind)+"/"+name, false)
 }
 
-// lend stores what was spooled under its digest. It stays while InUse says so.
-func (b *Bits) lend(ctx context.Context, sp *blob.Spool, kind cf.BlobKind) (cf.Blob, error) {
-	return b.adopt(ctx, sp, string(kind)+"/"+sp.SHA256(), blob.Lend)
-}
-
-// adopt stores what was spooled as key.
-func (b *Bits) adopt(ctx context.Context, sp *blob.Spool, key string, how blob.Way) (cf.Blob, error) {
+// adopt stores what was spooled as key; same says that the key is its digest.
+func (b *Bits) adopt(ctx context.Context, sp *blob.Spool, key string, same bool) (cf.Blob, error) {
 	defer sp.Discard()
 	at, err := path(key)
 	if err != nil {
 		return cf.Blob{}, cf.Errorf(cf.KindInvalid, "", "%q cannot be the name of a blob", key)
 	}
-	if err := b.store.Adopt(ctx, sp, at, how); err != nil {
+	if err := b.store.Adopt(ctx, sp, at, same); err != nil {
 		return cf.Blob{}, err
 	}
 	return cf.Blob{Key: key, SHA256: sp.SHA256(), Size: sp.Size}, nil
@@ -223,7 +218,7 @@ func (b *Bits) Package(ctx context.Context, zip io.Reader, rs []cf.Resource) (cf
 	if err != nil {
 		return cf.Blob{}, err
 	}
-	return b.lend(ctx, sp, cf.BlobPackage)
+	return b.adopt(ctx, sp, string(cf.BlobPackage)+"/"+sp.SHA256(), true)
 }
 
 // Buildpack implements cf.Blobs.
@@ -237,7 +232,7 @@ func (b *Bits) Buildpack(ctx context.Context, zip io.Reader) (cf.Blob, string, e
 		sp.Discard()
 		return cf.Blob{}, "", err
 	}
-	blob, err := b.lend(ctx, sp, cf.BlobBuildpack)
+	blob, err := b.adopt(ctx, sp, string(cf.BlobBuildpack)+"/"+sp.SHA256(), true)
 	return blob, stack, err
 }
 
@@ -251,7 +246,7 @@ func (b *Bits) Droplet(ctx context.Context, tgz io.Reader) (cf.Blob, error) {
 		sp.Discard()
 		return cf.Blob{}, err
 	}
-	return b.lend(ctx, sp, cf.BlobDroplet)
+	return b.adopt(ctx, sp, string(cf.BlobDroplet)+"/"+sp.SHA256(), true)
 }
 
 // SignURL implements cf.Blobs; zero expires is an hour from now.

@@ -1,53 +1,17 @@
 package bits
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"ingot/cf"
 	"ingot/kit/need"
 )
-
-// TestLent: what is stored and never referred to, since whoever stored it was killed, goes when its grace is over.
-func TestLent(t *testing.T) {
-	used := map[string]bool{}
-	b := newBits(t, func(b *Bits) {
-		b.Grace = time.Nanosecond
-		b.InUse = func(_ context.Context, key string) (bool, error) { return used[key], nil }
-	})
-	var keys []string
-	for _, s := range []string{"lost", "wanted"} {
-		blob, err := b.Put(ctx, cf.BlobDroplet, strings.NewReader(s))
-		if err != nil {
-			t.Fatal(err)
-		}
-		keys = append(keys, blob.Key)
-	}
-	used[keys[1]] = true
-	big := random(100 << 10)
-	if _, err := b.Package(ctx, bytes.NewReader(zipOf(t, "big", big)), nil); err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		if err := b.store.Sweep(ctx); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if l, w := contents(t, b, keys[0]), contents(t, b, keys[1]); l != "not found" || w != "wanted" {
-		t.Errorf("lost: %q, wanted: %q", l, w)
-	}
-	if rs, err := b.Match(ctx, []cf.Resource{resource("big", "", big)}); err != nil || len(rs) != 1 {
-		t.Errorf("the file of a package that was swept is not matched: %v %v", rs, err)
-	}
-}
 
 // TestDiskFull: a real disk without room; nothing half is left, and there is room again as soon as something goes.
 func TestDiskFull(t *testing.T) {

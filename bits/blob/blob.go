@@ -69,36 +69,17 @@ func (s *Store) Close() error {
 	return s.bucket.Close()
 }
 
-// Way is how Adopt treats what is at a path.
-type Way int
-
-// The ways.
-const (
-	Replace Way = iota // what is there goes
-	Share              // paths are digests: a blob of the same size that is there already is the same
-	Lend               // as Share, but until InUse says at a sweep that the blob is wanted it is as good as removed
-)
-
-// Adopt puts what was spooled in place at path and takes back a removal. It is durable when Adopt returns. What was lent
-// to a caller that was killed before it wrote down the path goes when its grace is over.
-func (s *Store) Adopt(ctx context.Context, sp *Spool, path string, how Way) error {
+// Adopt puts what was spooled in place at path, replacing what is there, and takes back a removal. It is durable when
+// Adopt returns. With same set, a blob of the same size that is there already is trusted to be the same.
+func (s *Store) Adopt(ctx context.Context, sp *Spool, path string, same bool) error {
 	s.finish.RLock()
 	defer s.finish.RUnlock()
-	lent := how == Lend && s.InUse != nil
-	if lent {
-		if err := s.bury(ctx, path); err != nil {
-			return err
-		}
-	}
 	if size, ok, err := s.Size(ctx, path); err != nil {
 		return err
-	} else if how == Replace || !ok || size != sp.Size {
+	} else if !same || !ok || size != sp.Size {
 		if err := s.put(ctx, sp, path); err != nil {
 			return full(fmt.Errorf("store blob %s: %w", path, err))
 		}
-	}
-	if lent {
-		return nil
 	}
 	return s.drop(ctx, graves+path)
 }
@@ -149,18 +130,13 @@ func (s *Store) Remove(ctx context.Context, path string) error {
 	if _, ok, err := s.Size(ctx, path); err != nil || !ok {
 		return err
 	}
-	return s.bury(ctx, path)
-}
-
-// bury marks path as removed from now on.
-func (s *Store) bury(ctx context.Context, path string) error {
-	sp, err := s.NewSpool(ctx, 0)
+	sp, err := s.Spool(ctx, strings.NewReader(""), 0)
 	if err != nil {
 		return err
 	}
 	defer sp.Discard()
 	if err := s.put(ctx, sp, graves+path); err != nil {
-		return full(fmt.Errorf("mark blob %s as removed: %w", path, err))
+		return fmt.Errorf("mark blob %s as removed: %w", path, err)
 	}
 	return nil
 }

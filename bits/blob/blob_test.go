@@ -45,7 +45,7 @@ func put(t *testing.T, s *Store, path, body string) {
 	t.Helper()
 	sp := spool(t, s, body)
 	defer sp.Discard()
-	if err := s.Adopt(t.Context(), sp, path, Replace); err != nil {
+	if err := s.Adopt(t.Context(), sp, path, false); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -128,7 +128,7 @@ func TestSpoiledSpool(t *testing.T) {
 	if _, err := sp.file.WriteAt([]byte("J"), 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Adopt(t.Context(), sp, "k/x", Share); err == nil || read(t, s, "k/x") != "not found" {
+	if err := s.Adopt(t.Context(), sp, "k/x", true); err == nil || read(t, s, "k/x") != "not found" {
 		t.Errorf("stored: %v", err)
 	}
 }
@@ -141,7 +141,7 @@ func TestHalfBlobIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	sp := spool(t, s, "whole")
-	if err := s.Adopt(t.Context(), sp, "k/x", Share); err != nil || read(t, s, "k/x") != "whole" {
+	if err := s.Adopt(t.Context(), sp, "k/x", true); err != nil || read(t, s, "k/x") != "whole" {
 		t.Errorf("%v", err)
 	}
 }

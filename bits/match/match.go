@@ -88,5 +88,5 @@ func (p *Pool) keep(ctx context.Context, r io.Reader, declared uint64, limit int
 	if sp.Size > limit {
 		return sp.Size, nil
 	}
-	return sp.Size, p.Store.Adopt(ctx, sp, Path(sp.SHA1()), blob.Share)
+	return sp.Size, p.Store.Adopt(ctx, sp, Path(sp.SHA1()), true)
 }
