@@ -41,6 +41,7 @@ type API struct {
 	Logs      cf.Logs
 	Gate      *run.Gate       // stops a push at its steps; nil in life
 	Linger    time.Duration   // see build.Family
+	Staging   time.Duration   // see flow.Flow
 	Limits    *limit.Requests // of requests an hour; nil = the platform's
 
 	Org   *org.Family   // made by Start
@@ -60,7 +61,7 @@ func (a *API) Start(ctx context.Context) error {
 	builds := &build.Family{DB: a.DB, Blobs: a.Blobs, Logs: a.Logs, Gate: a.Gate, Linger: a.Linger}
 	routes := &route.Family{DB: a.DB, Domain: a.Domain}
 	a.flow = &flow.Flow{DB: a.DB, Scheduler: a.Scheduler, Blobs: a.Blobs, Logs: a.Logs, Gate: a.Gate, URL: a.URL,
-		Domain: "apps." + a.Domain, App: apps, Build: builds, Route: routes, Org: a.Org, Admin: a.Admin}
+		Staging: a.Staging, Domain: "apps." + a.Domain, App: apps, Build: builds, Route: routes, Org: a.Org, Admin: a.Admin}
 	a.flow.Join()
 	if err := a.migrate(ctx); err != nil {
 		return err
