@@ -36,6 +36,7 @@ type Flow struct {
 	Scheduler cf.Scheduler
 	Blobs     cf.Blobs
 	Logs      cf.Logs
+	Bindings  cf.Bindings
 	Gate      *run.Gate
 	URL       string        // the API's address
 	Domain    string        // the shared domain that apps get by default, such as apps.ingot.test

@@ -24,7 +24,7 @@ func Staging(a *app.App, p *build.Package, b *build.Build, packs []cf.BuildpackR
 	vcap["limits"] = map[string]any{"fds": app.FileDescriptors, "mem": b.MemoryMB, "disk": b.DiskMB}
 	return cf.Task{
 		ID: cf.TaskID(b.GUID), AppID: cf.AppID(a.GUID), Segment: at.Segment, Stack: b.Stack,
-		Env:        environment(at.Group, a.Env.V, map[string]string{"CF_STACK": b.Stack}),
+		Env:        environment(at.Services, at.Group, a.Env.V, map[string]string{"CF_STACK": b.Stack}),
 		Limits:     cf.Limits{MemoryMB: b.MemoryMB, DiskMB: b.DiskMB, LogBytesPerSec: b.LogRate, FileDescriptors: app.FileDescriptors},
 		Egress:     egress,
 		MetricTags: appTags(a, at),
