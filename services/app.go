@@ -9,7 +9,7 @@ import (
 	"ingot/kit/sql"
 )
 
-// apps is Cloud Controller's table of apps in the same store. Only guid, name and space_guid are read here; its row is held
+// apps is Cloud Controller's table of apps in the same store. Only guid, name_key and space_guid are read here; its row is held
 // while an app is bound, so that nothing is bound to an app that is being deleted.
 const apps = "app_apps"
 

@@ -29,7 +29,7 @@ func (s *Services) newBindings() *rest.Resource[Binding] {
 			{Param: "service_plan_names", By: without}, {Param: "service_plan_guids", By: without},
 			{Param: "service_offering_names", By: without}, {Param: "service_offering_guids", By: without},
 			{Param: "app_guids", Where: "app_guid IN (?)"},
-			{Param: "app_names", Where: "app_guid IN (SELECT guid FROM " + apps + " WHERE name IN (?))"},
+			{Param: "app_names", Where: "app_guid IN (SELECT guid FROM " + apps + " WHERE name_key IN (?))", Fold: true},
 			{Param: "type", One: true, Where: "'app' = ?", Check: typed("'app', 'key'", "app", "key")},
 		},
 		Orders: []string{"name"},
