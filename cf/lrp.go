@@ -26,6 +26,9 @@ type HealthCheck struct {
 	Interval          time.Duration `json:"interval"`           // between tries once healthy; 0 = 30 s
 }
 
+// Asks tells whether there is anything to ask: a process check is passed by being alive.
+func (h HealthCheck) Asks() bool { return h.Type == "port" || h.Type == "http" }
+
 // Limits of one container.
 type Limits struct {
 	MemoryMB        int   `json:"memory_mb"`
