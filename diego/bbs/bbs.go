@@ -130,7 +130,7 @@ func (b *BBS) loop(ctx context.Context) {
 		if err := errors.Join(append(errs, err)...); err != nil && ctx.Err() == nil {
 			slog.Error("bbs: convergence failed and is tried again", "error", err)
 		}
-		next := b.nextCrash(ctx, look)
+		next := b.nextDue(ctx, look)
 		if soon := time.Now().Add(retry); retry > 0 && next.After(soon) {
 			next = soon
 		}

@@ -202,11 +202,11 @@ func (b *BBS) restartCrashed(ctx context.Context, now time.Time) error {
 	})
 }
 
-// nextCrash is when the next crashed instance is due, or latest.
-func (b *BBS) nextCrash(ctx context.Context, latest time.Time) time.Time {
+// nextDue is when the next crashed or stopped instance may start, or latest.
+func (b *BBS) nextDue(ctx context.Context, latest time.Time) time.Time {
 	var due sql.Time
 	err := b.DB.Read().NewSelect().Model((*store.Actual)(nil)).ColumnExpr("COALESCE(MIN(due), 0)").
-		Where("state = ?", cf.LRPCrashed).Where("due > 0").Scan(ctx, &due)
+		Where("state = ? AND due > 0", cf.LRPCrashed).WhereOr("state = ? AND due > ?", cf.LRPUnclaimed, sql.At(time.Now())).Scan(ctx, &due)
 	if err != nil || due == 0 || due.Time().After(latest) {
 		return latest
 	}

@@ -165,7 +165,11 @@ func (b *BBS) Instances(ctx context.Context, apps ...cf.AppID) ([]cf.ActualLRP, 
 	return out, nil
 }
 
-// StopInstance implements cf.Scheduler. The new instance does not wait for the end of the old one.
+// restartPause is how long the slot of a stopped instance stays empty: who asked for the stop and looks once a second
+// sees that the instance was down.
+const restartPause = 2 * time.Second
+
+// StopInstance implements cf.Scheduler. The new instance comes after a pause; it does not wait for the end of the old one.
 func (b *BBS) StopInstance(ctx context.Context, id cf.ProcessID, index int) error {
 	err := b.write(ctx, func(ctx context.Context, t *store.Txn) error {
 		have, err := store.Instances(ctx, t.Tx, func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("lrp = ?", id).Where("idx = ?", index) })
@@ -177,7 +181,7 @@ func (b *BBS) StopInstance(ctx context.Context, id cf.ProcessID, index int) erro
 			return err
 		}
 		a.Crashes, a.Reason = 0, ""
-		return t.Fresh(ctx, a, "")
+		return t.FreshAt(ctx, a, t.Now.Add(restartPause))
 	})
 	if err != nil {
 		return fmt.Errorf("stop instance %s/%d: %w", id, index, err)

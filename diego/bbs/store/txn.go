@@ -84,6 +84,12 @@ func (t *Txn) Fresh(ctx context.Context, a cf.ActualLRP, placement string) error
 	return t.Save(ctx, a, time.Time{})
 }
 
+// FreshAt is Fresh that lets the slot look for a cell only at a time to come.
+func (t *Txn) FreshAt(ctx context.Context, a cf.ActualLRP, at time.Time) error {
+	t.Place = true // the loop sets its clock
+	return t.Save(ctx, t.empty(a, cf.LRPUnclaimed), at)
+}
+
 // Crash empties the slot of a until due; zero means for ever.
 func (t *Txn) Crash(ctx context.Context, a cf.ActualLRP, due time.Time) error {
 	return t.Save(ctx, t.empty(a, cf.LRPCrashed), due)
