@@ -167,7 +167,7 @@ func (b *BBS) Instances(ctx context.Context, apps ...cf.AppID) ([]cf.ActualLRP, 
 
 // restartPause is how long the slot of a stopped instance stays empty: who asked for the stop and looks once a second
 // sees that the instance was down.
-const restartPause = 2 * time.Second
+const restartPause = 3 * time.Second
 
 // StopInstance implements cf.Scheduler. The new instance comes after a pause; it does not wait for the end of the old one.
 func (b *BBS) StopInstance(ctx context.Context, id cf.ProcessID, index int) error {
