@@ -45,7 +45,8 @@ func features() []feature {
 		{"container-to-container networking", "absent", ""},
 		{"several machines", "absent", ""},
 		{"PostgreSQL and MySQL as stores", "absent", "SQLite only"},
-		{"syslog drains, firehose", "absent", ""},
+		{"firehose", "beta", "websockets of doppler. and the RLP gateway of log-stream.; HTTP start-stop events and the gRPC of the RLP are absent"},
+		{"syslog drains", "absent", ""},
 	}
 }
 
