@@ -224,7 +224,6 @@ func TestStarting(t *testing.T) {
 		{"PATCH /v3/apps/" + app + "/relationships/current_droplet", `{"data":{"guid":"` + d + `"}}`,
 			"Unable to assign current droplet. Ensure the droplet exists and belongs to this app."},
 		{"DELETE /v3/droplets/" + d, "", `The droplet is currently used by app with guid "` + other + `".`},
-		{"POST /v3/deployments", `{}`, "Deployments are not available on this platform yet. Restart the app without a strategy."},
 		{"POST /v3/processes/" + app + "/actions/scale", `{"instances":-1,"memory_in_mb":0,"disk_in_mb":"x","foo":1}`,
 			"Unknown field(s): 'foo', Instances must be greater than or equal to 0, Memory in mb must be greater than 0, Disk in mb is not a number"},
 		{"PATCH /v3/processes/" + app, `{"health_check":{"type":"ping","data":{"timeout":0,"endpoint":"x"}},"command":""}`,

@@ -46,12 +46,8 @@ var unwalked = map[string]string{
 	"GET /v3/sidecars/{guid}":                "sidecars are absent",
 	"GET /routing/v1/router_groups":          "of CF's routing API; there are none",
 	"POST /v3/route_policies":                "route policies are absent",
-	"POST /v3/deployments":                   "rolling deployments are absent",
-	"GET /v3/deployments/{guid}":             "there are none",
 	"POST /v3/service_route_bindings":        "services are absent",
 	"GET /v3/service_route_bindings/{guid}":  "there are none",
-	"POST /v3/service_instances":             "services are absent",
-	"GET /v3/service_instances/{guid}":       "there are none",
 }
 
 // destination maps the route to the app, and gives the destination.

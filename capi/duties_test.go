@@ -12,20 +12,21 @@ func TestDuties(t *testing.T) {
 	w := pushWorld(t)
 	w.World("other")
 	for i, world := range []string{"own", "other"} {
-		fresh(w.API, world, "x"+string(rune('1'+i)))
+		deploying(w.API, world, "x"+string(rune('1'+i)))
 		freshEvent(w.API, world, "event-"+world)
 		w.privateDomain("private.example-"+world+".com", world)
 	}
 	w.Must(201, "admin", "POST /v3/stacks", `{"name":"other"}`)
 	w.Must(201, "admin", "POST /v3/users", `{"guid":"ann"}`)
-	w.Must(201, "admin", "POST /v3/isolation_segments", `{"name":"segment"}`)
-	w.Must(201, "admin", "POST /v3/space_quotas", `{"name":"small","relationships":{"organization":{"data":{"guid":"own"}}}}`)
+	for _, name := range []string{"own", "other"} {
+		freshQuota(w.API, "", "quota-"+name)
+		freshSpaceQuota(w.API, name, "space-quota-"+name)
+		w.Must(201, "admin", "POST /v3/isolation_segments", `{"name":"segment `+name+`"}`)
+	}
 	d := &resttest.Duties{API: w.API, Endpoints: w.api.Endpoints(), Users: []string{"stranger", "admin_read_only", "global_auditor"},
 		Excuses: map[string]string{
 			"GET /v3/feature_flags?updated_ats":    "a flag that nobody set has no time",
-			"POST /v3/deployments with":            "rolling deployments are absent",
 			"POST /v3/service_route_bindings with": "services are absent",
-			"POST /v3/service_instances with":      "services are absent",
 		}}
 	for _, r := range access.AllRoles {
 		w.Role(string(r), r, "own")

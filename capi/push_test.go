@@ -105,6 +105,9 @@ var (
 	docker   = []string{"resources[].data.image", "resources[].data.username", "resources[].data.password"}
 	ended    = []string{"resources[].droplet", "resources[].links.droplet"}
 	checks   = []string{"health_check.data.invocation_timeout", "health_check.data.interval", "readiness_health_check.data.interval"} // as the list has them
+	notYet   = []string{"links.continue"}                                                                                             // only what is PAUSED
+	ofCanary = []string{"resources[].status.canary", "resources[].options", "resources[].links.cancel", "resources[].links.continue"}
+	webOnly  = []string{"resources[].processes.rake"}
 	port     = []string{"resources[].port"}
 )
 
@@ -176,6 +179,26 @@ var pushSteps = []step{
 	{line: "GET /v3/apps/{app}/processes/web/stats"},
 	{line: "GET /v3/processes/{app}/process_instances"},
 	{line: "POST /v3/apps/{app}/actions/restart"},
+	{line: "PATCH /v3/apps/{app}/features/revisions", body: `{"enabled":true}`},
+	{line: "POST /v3/deployments", body: `{"strategy":"canary","options":{"max_in_flight":2,"web_instances":2,"memory_in_mb":64,"disk_in_mb":64,
+		"log_rate_limit_in_bytes_per_second":-1,"canary":{"steps":[{"instance_weight":50}]}},"relationships":{"app":{"data":{"guid":"{app}"}}}}`,
+		keep: "deployment", besides: notYet},
+	{line: "GET /v3/deployments/{deployment}", act: func(w *world, kept map[string]string) resttest.Answer {
+		w.reason(kept["deployment"], "PAUSED")
+		return w.Do("admin", "GET /v3/deployments/"+kept["deployment"], nil)
+	}},
+	{line: "GET /v3/deployments", besides: ofCanary},
+	{line: "PATCH /v3/deployments/{deployment}", body: `{"metadata":{"labels":{"a":"b"}}}`},
+	{line: "POST /v3/deployments/{deployment}/actions/continue"},
+	{line: "POST /v3/deployments/{deployment}/actions/cancel"},
+	{line: "GET /v3/apps/{app}/revisions", keep: "revision", besides: webOnly},
+	{line: "GET /v3/apps/{app}/revisions/deployed", besides: webOnly},
+	{line: "GET /v3/revisions/{revision}", besides: []string{"processes.rake"}},
+	{line: "PATCH /v3/revisions/{revision}", body: `{"metadata":{"labels":{"a":"b"}}}`, besides: []string{"processes.rake"}},
+	{line: "GET /v3/revisions/{revision}/environment_variables", act: func(w *world, kept map[string]string) resttest.Answer {
+		w.reason(kept["deployment"], "CANCELED")
+		return w.Do("admin", "GET /v3/revisions/"+kept["revision"]+"/environment_variables", nil)
+	}},
 	{line: "DELETE /v3/processes/{app}/instances/0"},
 	{line: "DELETE /v3/apps/{app}/processes/web/instances/1"},
 	{line: "POST /v3/routes", body: `{"host":"dora","path":"/x","relationships":{"space":{"data":{"guid":"own-space"}},"domain":{"data":{"guid":"{domain}"}}},"options":{"loadbalancing":"round-robin"}}`, keep: "route"},
@@ -211,7 +234,8 @@ func TestPushOracle(t *testing.T) {
 	w.World("second")
 	w.SetFlag("route_sharing", true)
 	walk(t, w, pushSteps)
-	for _, table := range []string{"app_apps", "app_processes", "build_packages", "build_builds", "build_droplets", "route_destinations", "route_shared_domains", "route_shared_routes"} {
+	for _, table := range []string{"app_apps", "app_processes", "build_packages", "build_builds", "build_droplets", "route_destinations", "route_shared_domains", "route_shared_routes",
+		"app_deployments", "app_revisions"} {
 		if n, err := w.DB.Read().NewSelect().TableExpr(table).Count(t.Context()); err != nil || n != 0 {
 			t.Errorf("%d rows left in %s (%v)", n, table, err)
 		}

@@ -31,6 +31,17 @@ func fresh(a *resttest.API, world, guid string) {
 	a.Insert(ap, web, pack, b, current, &other, d, r, to)
 }
 
+// deploying is fresh with a canary deployment that is paused, and a revision.
+func deploying(a *resttest.API, world, guid string) {
+	fresh(a, world, guid)
+	space := world + "-space"
+	base := func() row.Labelled { return row.Labelled{Row: base(guid)} }
+	dep := &app.Deployment{Labelled: base(), AppGUID: guid, SpaceGUID: space, State: app.Paused, Value: app.Active, Reason: "PAUSED", Strategy: app.Canary, Step: 1,
+		Previous: guid + "-droplet"}
+	rev := &app.Revision{Labelled: base(), AppGUID: guid, SpaceGUID: space, Version: 1, Droplet: guid}
+	a.Insert(dep, rev)
+}
+
 // sharedDomain is a domain that its own organization has a share of besides.
 func sharedDomain(a *resttest.API, world, guid string) {
 	a.Insert(&route.Domain{Labelled: row.Labelled{Row: base(guid)}, Name: guid + ".example.com", OrgGUID: world})
@@ -127,4 +138,14 @@ var pushCalls = []call{
 	{line: "GET /v3/routes/{x}/relationships/shared_spaces", make: fresh},
 	{line: "PATCH /v3/routes/{x}/relationships/space", body: `{"data":{"guid":"{space}"}}`, make: fresh}, // to where it is
 	{line: "GET /v3/deployments"},
+	{line: "POST /v3/deployments", body: `{"relationships":{"app":{"data":{"guid":"{x}"}}}}`, make: fresh},
+	{line: "GET /v3/deployments/{x}", make: deploying},
+	{line: "PATCH /v3/deployments/{x}", body: `{"metadata":{"labels":{"a":"b"}}}`, make: deploying},
+	{line: "POST /v3/deployments/{x}/actions/continue", make: deploying},
+	{line: "POST /v3/deployments/{x}/actions/cancel", make: deploying},
+	{line: "GET /v3/apps/{x}/revisions", make: deploying},
+	{line: "GET /v3/apps/{x}/revisions/deployed", make: deploying},
+	{line: "GET /v3/revisions/{x}", make: deploying},
+	{line: "PATCH /v3/revisions/{x}", body: `{"metadata":{"labels":{"a":"b"}}}`, make: deploying},
+	{line: "GET /v3/revisions/{x}/environment_variables", make: deploying},
 }

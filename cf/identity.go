@@ -42,6 +42,10 @@ type User struct {
 type Directory interface {
 	// UsersNamed returns the users of that name, in every origin, or in one when origin is given.
 	UsersNamed(ctx context.Context, name, origin string) ([]User, error)
+	// UsersLike returns the users whose name contains the part, whatever its case, in every origin.
+	UsersLike(ctx context.Context, part string) ([]User, error)
+	// Shadow returns the user of that name in a foreign origin (any but uaa), and makes one where there is none yet.
+	Shadow(ctx context.Context, name, origin string) (User, error)
 	// UsersByID returns those of the users that exist.
 	UsersByID(ctx context.Context, ids []UserID) (map[UserID]User, error)
 }

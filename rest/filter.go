@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,13 +19,14 @@ type Filter struct {
 	Param string
 	// Where is the condition; its ? is the list of values: "space_guid IN (?)", or a sub-select
 	// "guid IN (SELECT app_guid FROM ... WHERE ... IN (?))".
-	Where string
-	Fold  bool   // names compare in lower case
-	Null  string // condition that the empty value stands for: "stack IS NULL"
-	Not   string // condition of param[not]=
-	One   bool   // takes one value, not a list; Where's ? is then that value
-	Bool  bool   // takes true or false; Where's ? is then that
-	Shown bool   // a get of one object takes it as well: it narrows nothing, Fill looks at it, and it has a Check
+	Where  string
+	Fold   bool   // names compare in lower case
+	Null   string // condition that the empty value stands for: "stack IS NULL"
+	Not    string // condition of param[not]=
+	One    bool   // takes one value, not a list; Where's ? is then that value
+	Bool   bool   // takes true or false; Where's ? is then that
+	Number bool   // the column holds whole numbers; a value that is none, or too large, finds nothing
+	Shown  bool   // a get of one object takes it as well: it narrows nothing, Fill looks at it, and it has a Check
 	// Check says what is wrong with the values, or "".
 	Check func(values []string) string
 	// By stands for Where if SQL text does not suffice; v is as given.
@@ -70,6 +72,8 @@ func (r *Resource[T]) filter(c *Call, sel *bun.SelectQuery, p param, bad *faults
 	switch {
 	case f.By != nil:
 		return f.By(c, sel, values)
+	case f.Number:
+		return sel.Where(where, bun.List(integers(values))), nil
 	case f.Bool:
 		return sel.Where(where, p.text == "true"), nil
 	case f.One:
@@ -80,6 +84,16 @@ func (r *Resource[T]) filter(c *Call, sel *bun.SelectQuery, p param, bad *faults
 		}), nil
 	}
 	return sel.Where(where, bun.List(values)), nil
+}
+
+func integers(values []string) []int64 {
+	out := []int64{}
+	for _, v := range values {
+		if n, err := strconv.ParseInt(v, 10, 32); err == nil {
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 // OneOf makes a Check that allows only these values.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"time"
 
 	"github.com/uptrace/bun"
 
@@ -166,14 +165,20 @@ func (r *Resource[T]) delete(c *Call) error {
 	if r.Remove == nil {
 		return c.NoContent()
 	}
-	guid := any(v).(row.Noun).Base().GUID
+	n := any(v).(row.Noun)
 	var j *job.Job
 	err = c.Write(func(ctx context.Context, tx bun.Tx) (err error) {
-		if j, err = job.Pending(ctx, tx, r.operation(), guid); j == nil && err == nil {
-			j, err = job.Enqueue(ctx, tx, job.Work{Operation: r.operation(), Kind: r.Kind, GUID: guid})
+		if err = row.Lock(ctx, c.s.DB, tx, n); err != nil { // an earlier job may have ended since
+			return err
+		}
+		if j, err = job.Pending(ctx, tx, r.operation(), n.Base().GUID); j == nil && err == nil {
+			j, err = job.Enqueue(ctx, tx, job.Work{Operation: r.operation(), Kind: r.Kind, GUID: n.Base().GUID})
 		}
 		return err
 	})
+	if errors.Is(err, sql.ErrNoRows) {
+		return NotFound(r.Kind)
+	}
 	if err != nil {
 		return err
 	}
@@ -252,53 +257,4 @@ func (r *Resource[T]) Present(c *Call, rows []*T) ([]Object, error) {
 		out[i] = o
 	}
 	return out, nil
-}
-
-// Absent is what a view says of a common field that its noun does not show.
-const Absent absent = 0
-
-type absent int
-
-// set leaves what a view said itself.
-func set(o Object, key string, v any) {
-	if _, ok := o[key]; !ok {
-		o[key] = v
-	}
-}
-
-// Stamp is a time as CF writes it; nil for the zero time.
-func Stamp(t sql.Time) any {
-	if t == 0 {
-		return nil
-	}
-	return t.Time().Truncate(time.Second).Format(time.RFC3339)
-}
-
-// Metadata is the object of labels and annotations; both are always there.
-func Metadata(m *row.Metadata) Object {
-	l, a := m.Labels, m.Annotations
-	if l == nil {
-		l = map[string]string{}
-	}
-	if a == nil {
-		a = map[string]string{}
-	}
-	return Object{"labels": l, "annotations": a}
-}
-
-// ToOne is a relationship to one object; "" is none: {"data": null}.
-func ToOne(guid string) Object {
-	if guid == "" {
-		return Object{"data": nil}
-	}
-	return Object{"data": Object{"guid": guid}}
-}
-
-// ToMany is a relationship to many.
-func ToMany(guids []string) Object {
-	data := make([]Object, len(guids))
-	for i, g := range guids {
-		data[i] = Object{"guid": g}
-	}
-	return Object{"data": data}
 }

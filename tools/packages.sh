@@ -3,6 +3,7 @@
 set -eu
 build="ca-certificates curl e2fsprogs gcc git iproute2 libc6-dev libseccomp-dev mmdebstrap pkg-config xz-utils zip"
 case "$1" in
+build) want="$build" ;;
 test) want="$build bundler mariadb-client-core mariadb-server-core nftables postgresql-15 procps ruby sqlite3 systemd" ;;
 bench) want="$build haproxy nginx-light wrk" ;;
 *) echo "usage: packages.sh build|test|bench" >&2; exit 2 ;;

@@ -112,11 +112,45 @@ func (s *Server) bearer(r *http.Request, scopes ...string) (*grant.Claims, error
 // UsersNamed is of the door cf.Directory.
 func (s *Server) UsersNamed(ctx context.Context, name, origin string) ([]cf.User, error) {
 	us, err := s.users.AllNamed(ctx, name, origin)
+	return known(us), err
+}
+
+// UsersLike is of the door cf.Directory.
+func (s *Server) UsersLike(ctx context.Context, part string) ([]cf.User, error) {
+	us, err := s.users.Containing(ctx, part)
+	return known(us), err
+}
+
+func known(us []scim.User) []cf.User {
 	out := make([]cf.User, 0, len(us))
 	for _, u := range us {
 		out = append(out, cf.User{ID: u.ID, Name: u.Name, Origin: u.Origin})
 	}
-	return out, err
+	return out
+}
+
+// Shadow is of the door cf.Directory.
+func (s *Server) Shadow(ctx context.Context, name, origin string) (cf.User, error) {
+	if origin == scim.Origin {
+		return cf.User{}, fault.New(fault.InvalidScim, "A user of the origin %s has a password.", origin)
+	}
+	in := scim.Resource{UserName: name, Origin: origin, Emails: []scim.Email{{Value: name, Primary: true}}}
+	u, err := in.User()
+	if err != nil {
+		return cf.User{}, err
+	}
+	err = s.users.Create(ctx, u)
+	if cf.IsKind(err, cf.KindConflict) { // it is there already
+		there, err := s.UsersNamed(ctx, name, origin)
+		if err == nil && len(there) == 0 { // and gone again
+			err = fault.New(fault.ScimNotFound, "User %s does not exist", name)
+		}
+		if err != nil {
+			return cf.User{}, err
+		}
+		return there[0], nil
+	}
+	return cf.User{ID: u.ID, Name: u.Name, Origin: u.Origin}, err
 }
 
 // UsersByID is of the door cf.Directory.

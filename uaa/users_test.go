@@ -250,3 +250,26 @@ func (w *world) change(t *testing.T, name, column string, v any) {
 		return err
 	}))
 }
+
+// TestDirectory: the searches and shadow users that Cloud Controller asks for through the door.
+func TestDirectory(t *testing.T) {
+	w := start(t)
+	a, err := w.Shadow(t.Context(), "Ann_x", "ldap")
+	ok(t, err)
+	again, err := w.Shadow(t.Context(), "ann_X", "ldap")
+	ok(t, err)
+	if a.ID == "" || a != again {
+		t.Errorf("made %+v, then %+v", a, again)
+	}
+	_, err = w.Shadow(t.Context(), "annex", "ldap")
+	ok(t, err)
+	for part, want := range map[string]int{"NN": 2, "_": 1, "%": 0, "n_x": 1, "!": 0, "\x00": 0} {
+		got, err := w.UsersLike(t.Context(), part)
+		if ok(t, err); len(got) != want {
+			t.Errorf("%q is in %+v", part, got)
+		}
+	}
+	if _, err := w.Shadow(t.Context(), "x", "uaa"); !cf.IsKind(err, cf.KindInvalid) {
+		t.Error("a shadow among UAA's own:", err)
+	}
+}

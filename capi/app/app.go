@@ -30,7 +30,7 @@ var migrations embed.FS
 
 // Migrate brings the family's tables up to date.
 func Migrate(ctx context.Context, db *sql.DB) error {
-	return db.Migrate(ctx, migrations, "app_schema", new(App).secrets())
+	return db.Migrate(ctx, migrations, "app_schema", new(App).secrets(), new(Revision).secrets())
 }
 
 // Family holds the family. Set its fields, then take its Nouns and Routes.
@@ -44,11 +44,17 @@ type Family struct {
 	Fit func(ctx context.Context, db bun.IDB, buildpacks []string, stack string) (fault string, err error)
 	// Remove deletes an app with all that belongs to it: the job app.delete.
 	Remove func(ctx context.Context, j *job.Job) error
+	// Deploy is POST /v3/deployments.
+	Deploy func(c *rest.Call) (*Deployment, error)
+	// Staged tells which of the droplets can be run.
+	Staged func(ctx context.Context, db bun.IDB, droplets []string) ([]string, error)
 	// Stack is what apps get that name none.
 	Stack string
 
-	Apps      *rest.Resource[App]
-	Processes *rest.Resource[Process]
+	Apps        *rest.Resource[App]
+	Processes   *rest.Resource[Process]
+	Deployments *rest.Resource[Deployment]
+	Revisions   *rest.Resource[Revision]
 }
 
 // Nouns makes the family's nouns.
@@ -65,13 +71,14 @@ func (f *Family) Nouns() []rest.Noun {
 		Orders: []string{"name:name_key", "state"},
 		View:   view, Create: f.create, Update: f.update, Delete: f.mayDelete, Remove: f.Remove,
 	}
-	f.Processes = f.processes()
-	return []rest.Noun{f.Apps, f.Processes, sidecars(), deployments()}
+	f.Processes, f.Deployments, f.Revisions = f.processes(), f.deployments(), f.revisions()
+	return []rest.Noun{f.Apps, f.Processes, sidecars(), f.Deployments, f.Revisions}
 }
 
 // Routes are the family's other endpoints.
 func (f *Family) Routes() []rest.Route {
-	return slices.Concat(f.envRoutes(), f.featureRoutes(), f.processRoutes())
+	return append(slices.Concat(f.envRoutes(), f.featureRoutes(), f.processRoutes()),
+		rest.Route{Pattern: "GET /v3/revisions/{guid}/environment_variables", Handle: f.revisionEnv})
 }
 
 func view(c *rest.Call, a *App) rest.Object {

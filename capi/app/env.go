@@ -126,13 +126,16 @@ func (f *Family) showEnv(c *rest.Call) error {
 }
 
 func envView(c *rest.Call, a *App) rest.Object {
-	vars := a.Env.V
-	if vars == nil {
-		vars = map[string]string{}
-	}
-	return rest.Object{"var": vars, "links": rest.Object{
+	return rest.Object{"var": orEmpty(a.Env.V), "links": rest.Object{
 		"self": c.Link("/v3/apps/%s/environment_variables", a.GUID), "app": c.Link("/v3/apps/%s", a.GUID),
 	}}
+}
+
+func orEmpty(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return m
 }
 
 type envBody struct {

@@ -64,7 +64,8 @@ func (f *Family) processRoutes() []rest.Route {
 	return append(out, rest.Route{Pattern: "GET " + one + "/process_instances", Handle: f.instances})
 }
 
-// process finds the process of a request: by its own guid, or by its app and type.
+// process finds the process of a request: by its own guid, or by its app and type; then the newest, which a deployment
+// made.
 func (f *Family) process(c *rest.Call) (*Process, error) {
 	kind := c.Arg("type")
 	if kind == "" {
@@ -74,7 +75,7 @@ func (f *Family) process(c *rest.Call) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f.Processes.FindWhere(c, "app_guid = ? AND type = ?", a.GUID, kind)
+	return f.Processes.FindWhere(c, "id = (SELECT MAX(id) FROM app_processes WHERE app_guid = ? AND type = ?)", a.GUID, kind)
 }
 
 // fill hides commands where CF does, and embeds instances if asked.
@@ -118,6 +119,9 @@ func processView(c *rest.Call, p *Process) rest.Object {
 		},
 	}
 	o["health_check"].(rest.Object)["data"].(rest.Object)["timeout"] = orNil(p.HealthTimeout)
+	if p.Revision != "" {
+		o["relationships"].(rest.Object)["revision"] = rest.ToOne(p.Revision)
+	}
 	if p.embedded != nil {
 		o["process_instances"] = p.embedded
 	}

@@ -189,6 +189,9 @@ func (f *Family) updateProcess(c *rest.Call, p *Process) error {
 func (f *Family) change(c *rest.Call, p *Process, what string, fn func() error) error {
 	data := censored(c.Body)
 	return c.Change(p, func(ctx context.Context, tx bun.Tx) error {
+		if err := Settled(ctx, tx, p, what); err != nil {
+			return err
+		}
 		if err := fn(); err != nil {
 			return err
 		}
@@ -241,6 +244,9 @@ func (f *Family) scale(c *rest.Call, p *Process) error {
 		if err := row.Lock(ctx, c.Store(), tx, p); errors.Is(err, sql.ErrNoRows) {
 			return rest.NotFound("process")
 		} else if err != nil {
+			return err
+		}
+		if err := Settled(ctx, tx, p, "scale"); err != nil {
 			return err
 		}
 		p.Instances, p.MemoryMB, p.DiskMB = t.instances.Or(p.Instances), t.memory.Or(p.MemoryMB), t.disk.Or(p.DiskMB)

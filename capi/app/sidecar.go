@@ -1,6 +1,9 @@
 package app
 
 import (
+	"context"
+	"slices"
+
 	"github.com/uptrace/bun"
 
 	"ingot/kit/sql"
@@ -36,33 +39,35 @@ func sidecars() *rest.Resource[Sidecar] {
 	}
 }
 
-// Deployment is a row of deployments. Nothing makes one yet: apps are restarted, not rolled.
-type Deployment struct {
-	bun.BaseModel `bun:"table:app_deployments"`
-	row.Labelled
-	AppGUID   string `bun:"app_guid"`
-	SpaceGUID string `bun:"space_guid"`
-	State     string `bun:"state"`
-	Value     string `bun:"status_value"`
-	Reason    string `bun:"status_reason"`
-	Strategy  string `bun:"strategy"`
+// besides are the sidecars of the app as a revision keeps them, by name.
+func besides(ctx context.Context, db bun.IDB, app string) ([]Beside, error) {
+	var all []*Sidecar
+	err := db.NewSelect().Model(&all).Where("app_guid = ?", app).OrderExpr("name").Scan(ctx)
+	var out []Beside
+	for _, s := range all {
+		b := Beside{Name: s.Name, Command: s.Command, Types: slices.Sorted(slices.Values(s.ProcessTypes.V))}
+		if s.MemoryMB > 0 {
+			b.MemoryMB = &s.MemoryMB
+		}
+		out = append(out, b)
+	}
+	return out, err
 }
 
-func deployments() *rest.Resource[Deployment] {
-	return &rest.Resource[Deployment]{
-		Kind: "deployment", Path: "/v3/deployments", Visible: access.InSpaces("space_guid"),
-		Filters: []rest.Filter{
-			{Param: "app_guids", Where: "app_guid IN (?)"},
-			{Param: "states", Where: "state IN (?)"},
-			{Param: "status_reasons", Where: "status_reason IN (?)"},
-			{Param: "status_values", Where: "status_value IN (?)"},
-		},
-		View: func(_ *rest.Call, d *Deployment) rest.Object {
-			return rest.Object{"strategy": d.Strategy, "status": rest.Object{"value": d.Value, "reason": d.Reason},
-				"relationships": rest.Object{"app": rest.ToOne(d.AppGUID)}}
-		},
-		Create: func(*rest.Call) (*Deployment, error) {
-			return nil, rest.Unprocessable("Deployments are not available on this platform yet. Restart the app without a strategy.")
-		},
+// Return gives the app the environment and the sidecars of a revision.
+func (r *Revision) Return(ctx context.Context, tx bun.Tx, a *App) error {
+	a.Env.V = r.Env.V
+	if err := row.DeleteWhere(ctx, tx, "app_sidecars", "app_guid = ?", a.GUID); err != nil {
+		return err
 	}
+	for _, b := range r.Sidecars.V {
+		s := &Sidecar{AppGUID: a.GUID, SpaceGUID: a.SpaceGUID, Name: b.Name, Command: b.Command, Origin: "user"}
+		if s.ProcessTypes.V = b.Types; b.MemoryMB != nil {
+			s.MemoryMB = *b.MemoryMB
+		}
+		if err := row.Insert(ctx, tx, s); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -31,7 +31,7 @@ var migrations embed.FS
 
 // Migrate brings the family's tables up to date.
 func Migrate(ctx context.Context, db *sql.DB) error {
-	return db.Migrate(ctx, migrations, "capi_build_schema")
+	return db.Migrate(ctx, migrations, "capi_build_schema", new(Build).secrets())
 }
 
 // Family holds the nouns. Set its fields, then take its Nouns, Routes and Jobs.
@@ -182,18 +182,21 @@ func Purge(ctx context.Context, tx bun.Tx, app string) error {
 const kept = 5
 
 // Expire takes the bits of packages and droplets that an app has no use for any more: all but the newest few, and
-// never those of the current droplet.
-func Expire(ctx context.Context, tx bun.Tx, app, current string) error {
+// never those of the current droplet or of the other ones that are spared.
+func Expire(ctx context.Context, tx bun.Tx, app, current string, spared ...string) error {
 	d := new(Droplet)
 	if _, err := find(ctx, tx, d, current); err != nil {
 		return err
 	}
-	for _, t := range []struct{ table, state, spared string }{{"build_droplets", Staged, current}, {"build_packages", Ready, d.PackageGUID}} {
+	for _, t := range []struct {
+		table, state string
+		spared       []string
+	}{{"build_droplets", Staged, append(spared, current)}, {"build_packages", Ready, []string{d.PackageGUID}}} {
 		var old []struct {
 			GUID string
 			Blob string `bun:"blob_key"`
 		}
-		err := tx.NewSelect().TableExpr(t.table).Column("guid", "blob_key").Where("app_guid = ? AND state = ? AND guid <> ?", app, t.state, t.spared).
+		err := tx.NewSelect().TableExpr(t.table).Column("guid", "blob_key").Where("app_guid = ? AND state = ? AND guid NOT IN (?)", app, t.state, bun.List(t.spared)).
 			OrderExpr("id DESC").Limit(1000).Offset(kept).Scan(ctx, &old)
 		if err != nil {
 			return fmt.Errorf("old rows of %s: %w", t.table, err)

@@ -160,6 +160,12 @@ func DropletByGUID(ctx context.Context, db bun.IDB, guid string) (*Droplet, erro
 	return d, nil
 }
 
+// StagedAmong tells which of the droplets can be run.
+func StagedAmong(ctx context.Context, db bun.IDB, guids []string) (out []string, err error) {
+	err = db.NewSelect().Model((*Droplet)(nil)).Column("guid").Where("guid IN (?) AND state = ?", bun.List(guids), Staged).Scan(ctx, &out)
+	return out, err
+}
+
 func (f *Family) downloadDroplet(c *rest.Call) error {
 	d, err := f.Droplets.Find(c, c.Arg("guid"))
 	if err != nil {

@@ -104,6 +104,13 @@ func (f *Flow) applyProcesses(ctx context.Context, tx bun.Tx, h *quota.Held, a *
 			continue
 		}
 		told := map[string]bool{"scale": !reflect.DeepEqual(sized, before), "update": !reflect.DeepEqual(sized, *p)}
+		what := "scale"
+		if told["update"] {
+			what = "update"
+		}
+		if err := app.Settled(ctx, tx, p, what); err != nil {
+			return err
+		}
 		if err := row.Update(ctx, tx, p); err != nil {
 			return err
 		}

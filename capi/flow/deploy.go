@@ -42,13 +42,18 @@ func (f *Flow) changed(ctx context.Context, guid string) {
 func (f *Flow) Sync(ctx context.Context, guid string) error {
 	defer f.locks.lock(guid)()
 	at := time.Now() // before the rows are read: of two calls the one that read later wins
-	want, err := f.wanted(ctx, guid)
-	if err != nil {
-		return err
-	}
 	have, err := f.Scheduler.Desired(ctx, cf.AppID(guid))
 	if err != nil {
 		return fmt.Errorf("desired LRPs of app %s: %w", guid, err)
+	}
+	for _, h := range have {
+		if !h.Updated.Before(at) { // the clock was set back: the rows are still read after what h says
+			at = h.Updated.Add(1)
+		}
+	}
+	want, err := f.wanted(ctx, guid)
+	if err != nil {
+		return err
 	}
 	for _, h := range have {
 		if !slices.ContainsFunc(want, func(w cf.DesiredLRP) bool { return w.ID == h.ID }) {
@@ -97,10 +102,6 @@ func (f *Flow) wanted(ctx context.Context, guid string) ([]cf.DesiredLRP, error)
 	if err != nil {
 		return nil, err
 	}
-	d, err := build.DropletByGUID(ctx, db, a.Droplet)
-	if err != nil || d == nil {
-		return nil, err
-	}
 	ps, err := app.ProcessesOf(ctx, db, guid)
 	if err != nil {
 		return nil, err
@@ -115,8 +116,15 @@ func (f *Flow) wanted(ctx context.Context, guid string) ([]cf.DesiredLRP, error)
 	}
 	var out []cf.DesiredLRP
 	for _, p := range ps {
-		if p.Instances > 0 {
-			out = append(out, recipe.LRP(a, p, d, mapped, at))
+		if p.Instances == 0 {
+			continue
+		}
+		of, version, d, err := program(ctx, db, a, p)
+		if err != nil {
+			return nil, err
+		}
+		if d != nil {
+			out = append(out, recipe.LRP(of, version, d, mapped, at))
 		}
 	}
 	return out, nil
@@ -140,19 +148,16 @@ func (f *Flow) place(ctx context.Context, a *app.App, group string) (recipe.Plac
 }
 
 // find is the app of a request that its caller may start and stop.
-func (f *Flow) find(c *rest.Call, droplet bool) (*app.App, error) {
+func (f *Flow) find(c *rest.Call) (*app.App, error) {
 	a, err := f.App.Apps.Find(c, c.Arg("guid"))
 	if err != nil {
 		return nil, err
-	}
-	if droplet && a.Droplet == "" {
-		return nil, rest.Unprocessable("Assign a droplet before starting this app.")
 	}
 	return a, c.MayWriteSpace(a.SpaceGUID, access.AppManagers...)
 }
 
 func (f *Flow) start(c *rest.Call) error {
-	a, err := f.find(c, true)
+	a, err := f.find(c)
 	if err != nil {
 		return err
 	}
@@ -160,7 +165,7 @@ func (f *Flow) start(c *rest.Call) error {
 }
 
 func (f *Flow) stopApp(c *rest.Call) error {
-	a, err := f.find(c, false)
+	a, err := f.find(c)
 	if err != nil {
 		return err
 	}
@@ -168,7 +173,7 @@ func (f *Flow) stopApp(c *rest.Call) error {
 }
 
 func (f *Flow) restart(c *rest.Call) error {
-	a, err := f.find(c, true)
+	a, err := f.find(c)
 	if err != nil {
 		return err
 	}
@@ -178,10 +183,10 @@ func (f *Flow) restart(c *rest.Call) error {
 // turn writes the wanted state of an app, tells the scheduler, and answers the app. A start of a stopped app and every
 // restart give its processes new versions: new LRPs, which take the present droplet, environment and sizes.
 func (f *Flow) turn(c *rest.Call, a *app.App, state app.State, verb, line string) error {
-	err := c.Write(func(ctx context.Context, tx bun.Tx) error {
+	revised := false
+	err := c.Write(func(ctx context.Context, tx bun.Tx) (err error) {
 		var h *quota.Held
 		if state == app.Started {
-			var err error
 			if h, err = quota.Hold(ctx, f.DB, tx, a.SpaceGUID); err != nil {
 				return err
 			}
@@ -200,7 +205,10 @@ func (f *Flow) turn(c *rest.Call, a *app.App, state app.State, verb, line string
 			return err
 		}
 		if anew {
-			if err := renew(ctx, tx, h, a); err != nil {
+			if revised, err = anewOf(ctx, tx, a, verb); err == nil {
+				err = fits(ctx, tx, h, a, "")
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -209,24 +217,58 @@ func (f *Flow) turn(c *rest.Call, a *app.App, state app.State, verb, line string
 	if err != nil {
 		return err
 	}
+	f.sayRevised(a, revised)
 	f.App.Say(a.GUID, line, a.GUID)
 	f.changed(c.Ctx(), a.GUID)
+	f.ring()
 	return f.App.Apps.Show(c, http.StatusOK, a)
 }
 
-// renew gives the processes of a started app new versions, if its quotas have room for it.
-func renew(ctx context.Context, tx bun.Tx, h *quota.Held, a *app.App) error {
+// anewOf begins all processes of an app anew; revised tells whether that is a new revision.
+func anewOf(ctx context.Context, tx bun.Tx, a *app.App, verb string) (revised bool, err error) {
+	r, revised, err := app.Revise(ctx, tx, a, nil)
+	if err != nil {
+		return false, err
+	}
+	guid := ""
+	if r != nil {
+		guid = r.GUID
+	}
+	going, err := app.InFlight(ctx, tx, a.GUID)
+	if err != nil {
+		return false, err
+	}
+	return revised, renew(ctx, tx, a, guid, going && verb == "start")
+}
+
+// fits refuses what the quotas of a started app have no room for: its processes as they were written, or one of them.
+func fits(ctx context.Context, tx bun.Tx, h *quota.Held, a *app.App, one string) error {
+	ps, err := app.ProcessesOf(ctx, tx, a.GUID)
+	if err != nil {
+		return err
+	}
+	if one != "" {
+		ps = slices.DeleteFunc(ps, func(p *app.Process) bool { return p.GUID != one })
+	}
+	return app.Fits(ctx, tx, h, a, ps...)
+}
+
+// renew gives the processes of an app new versions, of its present droplet and of that revision. The web processes of
+// a deployment that goes on are to keep theirs.
+func renew(ctx context.Context, tx bun.Tx, a *app.App, revision string, keep bool) error {
 	ps, err := app.ProcessesOf(ctx, tx, a.GUID)
 	if err != nil {
 		return err
 	}
 	for _, p := range ps {
-		p.Version = cf.NewGUID()
+		if p.Version = cf.NewGUID(); !keep || p.Type != app.Web {
+			p.Droplet, p.Revision = a.Droplet, revision
+		}
 		if err := row.Update(ctx, tx, p); err != nil {
 			return err
 		}
 	}
-	return app.Fits(ctx, tx, h, a, ps...)
+	return nil
 }
 
 // currentDroplet is the current droplet of the request's app.
@@ -289,25 +331,19 @@ func (f *Flow) assign(c *rest.Call) error {
 	if t.removes {
 		return rest.Unprocessable("Current droplet cannot be removed. Replace it with a preferred droplet.")
 	}
-	a, err := f.find(c, false)
+	a, err := f.find(c)
 	if err != nil {
 		return err
 	}
 	err = c.Change(a, func(ctx context.Context, tx bun.Tx) error {
-		d := new(build.Droplet)
-		err := tx.NewSelect().Model(d).Where("guid = ? AND app_guid = ? AND state = ?", t.guid, a.GUID, build.Staged).Scan(ctx)
-		if errors.Is(err, sql.ErrNoRows) {
-			return rest.Unprocessable("Unable to assign current droplet. Ensure the droplet exists and belongs to this app.")
+		busy, err := app.InFlight(ctx, tx, a.GUID)
+		if err == nil && busy {
+			err = rest.Unprocessable("Unable to assign current droplet while the app has a deployment in progress. Wait for the deployment to complete or cancel it.")
 		}
 		if err != nil {
 			return err
 		}
-		a.Droplet = d.GUID
-		data := map[string]any{"request": map[string]any{"droplet_guid": d.GUID}}
-		if err := app.Record(ctx, tx, "audit.app.droplet.mapped", a, data); err != nil {
-			return err
-		}
-		return takeTypes(ctx, tx, a, d)
+		return mapDroplet(ctx, tx, a, t.guid)
 	})
 	if err != nil {
 		return err
@@ -315,6 +351,24 @@ func (f *Flow) assign(c *rest.Call) error {
 	f.Gate.Step("droplet set")
 	f.App.Say(a.GUID, `Updated app with guid %s ({"droplet_guid"=>%q})`, a.GUID, a.Droplet)
 	return relationship(c, a)
+}
+
+// mapDroplet makes a droplet the current one; the caller writes the app.
+func mapDroplet(ctx context.Context, tx bun.Tx, a *app.App, guid string) error {
+	d := new(build.Droplet)
+	err := tx.NewSelect().Model(d).Where("guid = ? AND app_guid = ? AND state = ?", guid, a.GUID, build.Staged).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return rest.Unprocessable("Unable to assign current droplet. Ensure the droplet exists and belongs to this app.")
+	}
+	if err != nil {
+		return err
+	}
+	a.Droplet = d.GUID
+	data := map[string]any{"request": map[string]any{"droplet_guid": d.GUID}}
+	if err := app.Record(ctx, tx, "audit.app.droplet.mapped", a, data); err != nil {
+		return err
+	}
+	return takeTypes(ctx, tx, a, d)
 }
 
 // takeTypes gives the app a process for each type of its droplet, and each process the droplet's command.

@@ -1,4 +1,5 @@
 // Package flow holds the verbs that cross families of nouns: applying manifests, staging, starting and stopping,
+// deploying,
 // what became of work that the scheduler did, and deleting an app with all that belongs to it.
 //
 // It promises that the rows decide: each call to the scheduler follows the commit that wants it, may be lost, and is
@@ -39,6 +40,7 @@ type Flow struct {
 	URL       string        // the API's address
 	Domain    string        // the shared domain that apps get by default, such as apps.ingot.test
 	Every     time.Duration // between convergences; 0 = 30 s
+	Staging   time.Duration // the most that a staging may take; 0 = recipe.Timeout
 
 	App   *app.Family
 	Build *build.Family
@@ -46,7 +48,9 @@ type Flow struct {
 	Org   *org.Family
 	Admin *admin.Family
 
+	bell  chan struct{} // rings when a deployment begins or is steered
 	locks keyed
+	met   map[string]time.Time // the builds that are STAGING, since convergence met them
 	stop  context.CancelFunc
 	done  sync.WaitGroup
 }
@@ -54,7 +58,9 @@ type Flow struct {
 // Join tells the families of each other what they need to know.
 func (f *Flow) Join() {
 	f.App.Changed, f.Route.Changed = f.changed, f.changed
+	f.bell = make(chan struct{}, 1)
 	f.App.Fit, f.App.Stack, f.App.Remove = f.fit, admin.DefaultStack, f.removeApp
+	f.App.Deploy, f.App.Staged = f.deploy, build.StagedAmong
 	f.Build.App, f.Route.App = target, target
 	f.Build.Current = func(ctx context.Context, db bun.IDB, guid string) (string, error) {
 		a, err := app.ByGUID(ctx, db, guid)
@@ -97,6 +103,8 @@ func (f *Flow) Routes() []rest.Route {
 		{Pattern: "GET " + ofApp + "/manifest", Handle: f.showManifest},
 		{Pattern: "POST " + ofApp + "/actions/clear_buildpack_cache", Handle: f.clearCache},
 		{Pattern: "POST /v3/builds", Handle: f.stage},
+		{Pattern: "POST /v3/deployments/{guid}/actions/cancel", Handle: f.cancelDeployment},
+		{Pattern: "POST /v3/deployments/{guid}/actions/continue", Handle: f.continueDeployment},
 		{Pattern: "POST " + ofSpace + "/actions/apply_manifest", Handle: f.applyManifest},
 		{Pattern: "POST " + ofSpace + "/manifest_diff", Handle: f.diffManifest},
 	}
@@ -123,7 +131,11 @@ func (f *Flow) Start(ctx context.Context) error {
 	}
 	loop, stop := context.WithCancel(context.Background())
 	f.stop = stop
-	f.done.Add(1)
+	f.done.Add(2)
+	go func() {
+		defer f.done.Done()
+		f.drive(loop, every)
+	}()
 	go func() {
 		defer f.done.Done()
 		tick := time.NewTicker(every)

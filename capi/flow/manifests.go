@@ -5,6 +5,7 @@ import (
 	"errors"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/uptrace/bun"
@@ -257,7 +258,10 @@ func present(ctx context.Context, db bun.IDB, a *app.App) (manifest.Now, error) 
 		n.Routes = append(n.Routes, manifest.NowRoute{Route: m.Route.URL(), Protocol: m.To.Protocol, Options: m.Route.Options.V})
 	}
 	ps, err := app.ProcessesOf(ctx, db, a.GUID)
-	for _, p := range ps {
+	for i, p := range ps {
+		if slices.ContainsFunc(ps[i+1:], func(o *app.Process) bool { return o.Type == p.Type }) {
+			continue // a deployment is replacing it
+		}
 		n.Processes = append(n.Processes, manifest.NowProcess{
 			Type: p.Type, Instances: p.Instances, Memory: manifest.Megabytes(p.MemoryMB), DiskQuota: manifest.Megabytes(p.DiskMB),
 			LogRate: manifest.Rate(p.LogRate), Command: p.Command, HealthType: p.HealthType, HealthEndpoint: p.HealthEndpoint,

@@ -123,7 +123,18 @@ func (f *Flow) keepDroplet(ctx context.Context, tx bun.Tx, b *build.Build, t cf.
 	if err != nil {
 		return nil, err
 	}
-	return d, build.Expire(ctx, tx, a.GUID, a.Droplet)
+	var runs []string // other droplets that run, or that a cancelled deployment returns to
+	for _, p := range ps {
+		runs = append(runs, p.Droplet)
+	}
+	going, err := active(ctx, tx, a.GUID)
+	if err != nil {
+		return nil, err
+	}
+	if going != nil {
+		runs = append(runs, going.Previous)
+	}
+	return d, build.Expire(ctx, tx, a.GUID, a.Droplet, runs...)
 }
 
 // recordBuild writes an event of who asked for the build.

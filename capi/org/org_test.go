@@ -181,8 +181,13 @@ func TestUsers(t *testing.T) {
 	refused(t, a, 422, "admin", "POST /v3/users", `{}`, "Guid or 'username' and 'origin' must be provided")
 	refused(t, a, 403, "boss", "POST /v3/users", `{"guid":"x"}`, "You are not authorized to perform the requested action")
 	a.Must(201, "admin", "POST /v3/users", `{"username":"bob","origin":"ldap"}`)
+	refused(t, a, 422, "admin", "POST /v3/users", `{"username":"bob","origin":"ldap"}`, "User with username 'bob' and origin 'ldap' already exists.")
+	if r := a.Must(201, "admin", "POST /v3/users", `{"username":"cleo","origin":"saml"}`); r.JSON["username"] != "cleo" || r.JSON["origin"] != "saml" {
+		t.Error("a user whom UAA did not know:", r.Text)
+	}
 	refused(t, a, 404, "boss", "GET /v3/users/ann", "", "User not found")
-	for query, want := range map[string]string{"usernames=ANN,x": "ann", "usernames=ann,bob&origins=ldap": "bob", "partial_usernames=nn": "ann"} {
+	for query, want := range map[string]string{"usernames=ANN,x": "ann", "usernames=ann,bob&origins=ldap": "bob", "partial_usernames=NN": "ann",
+		"partial_usernames=b,n&origins=ldap": "bob", "partial_usernames=zz": ""} {
 		if got := strings.Join(a.Must(200, "admin", "GET /v3/users?"+query, nil).Names("guid"), " "); got != want {
 			t.Errorf("%s: got %q, want %q", query, got, want)
 		}

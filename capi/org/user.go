@@ -2,7 +2,7 @@ package org
 
 import (
 	"context"
-	"strings"
+	"errors"
 
 	"github.com/uptrace/bun"
 
@@ -76,36 +76,28 @@ func (f *Family) byName(c *rest.Call, q *bun.SelectQuery, names []string) (*bun.
 	if c.Has("partial_usernames") {
 		return nil, rest.Unprocessable("Usernames filter cannot be provided with both usernames and partial_usernames filter.")
 	}
+	return f.bySearch(c, q, names, func(ctx context.Context, name string) ([]cf.User, error) {
+		return f.Directory.UsersNamed(ctx, name, "")
+	})
+}
+
+// byPart narrows to users whose name in UAA contains one of the parts.
+func (f *Family) byPart(c *rest.Call, q *bun.SelectQuery, parts []string) (*bun.SelectQuery, error) {
+	return f.bySearch(c, q, parts, f.Directory.UsersLike)
+}
+
+// bySearch narrows to the users that a search of UAA finds for one of the words, in the origins that the query allows.
+func (f *Family) bySearch(c *rest.Call, q *bun.SelectQuery, words []string,
+	search func(context.Context, string) ([]cf.User, error)) (*bun.SelectQuery, error) {
 	var guids []string
-	for _, n := range names {
-		users, err := f.Directory.UsersNamed(c.Ctx(), n, "")
+	for _, w := range words {
+		users, err := search(c.Ctx(), w)
 		if err != nil {
 			return nil, cf.Wrap(cf.KindUnavailable, "UaaUnavailable", "", err)
 		}
 		for _, u := range users {
 			if c.Allows("origins", u.Origin) {
 				guids = append(guids, string(u.ID))
-			}
-		}
-	}
-	return q.Where("guid IN (?)", bun.List(guids)), nil
-}
-
-// byPart narrows to users whose name in UAA contains one of the parts.
-func (f *Family) byPart(c *rest.Call, q *bun.SelectQuery, parts []string) (*bun.SelectQuery, error) {
-	var ids []cf.UserID
-	if err := c.DB().NewSelect().Model((*access.User)(nil)).Column("guid").Scan(c.Ctx(), &ids); err != nil {
-		return nil, err
-	}
-	known, err := f.Directory.UsersByID(c.Ctx(), ids)
-	if err != nil {
-		return nil, cf.Wrap(cf.KindUnavailable, "UaaUnavailable", "", err)
-	}
-	var guids []string
-	for id, u := range known {
-		for _, p := range parts {
-			if strings.Contains(access.Fold(u.Name), access.Fold(p)) && c.Allows("origins", u.Origin) {
-				guids = append(guids, string(id))
 			}
 		}
 	}
@@ -166,14 +158,15 @@ func (f *Family) createUser(c *rest.Call) (*access.User, error) {
 	u.GUID = in.GUID.V
 	taken := "User with guid '" + in.GUID.V + "' already exists."
 	if in.Name.Given() {
-		named, err := f.Directory.UsersNamed(c.Ctx(), in.Name.V, in.Origin.V)
+		user, err := f.Directory.Shadow(c.Ctx(), in.Name.V, in.Origin.V)
+		var e *cf.Error
+		if cf.IsKind(err, cf.KindInvalid) && errors.As(err, &e) { // a name that no user of UAA may have
+			return nil, rest.Unprocessable("%s", e.Public)
+		}
 		if err != nil {
 			return nil, cf.Wrap(cf.KindUnavailable, "UaaUnavailable", "", err)
 		}
-		if len(named) == 0 {
-			return nil, rest.Unprocessable("No user exists with the username '%s' and origin '%s'.", in.Name.V, in.Origin.V)
-		}
-		u.GUID = string(named[0].ID)
+		u.GUID = string(user.ID)
 		taken = "User with username '" + in.Name.V + "' and origin '" + in.Origin.V + "' already exists."
 	}
 	if err := in.Metadata.Apply(u.Meta()); err != nil {

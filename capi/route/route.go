@@ -11,7 +11,6 @@ import (
 	"maps"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/uptrace/bun"
@@ -58,7 +57,7 @@ func (f *Family) Nouns() []rest.Noun {
 			{Param: "domain_guids", Where: "domain_guid IN (?)"},
 			{Param: "paths", Where: "LOWER(path) IN (?)", Fold: true},
 			{Param: "app_guids", Where: "guid IN (SELECT route_guid FROM route_destinations WHERE app_guid IN (?))"},
-			{Param: "ports", By: withPorts},
+			{Param: "ports", Where: "port IN (?)", Number: true},
 			{Param: "service_instance_guids", Where: "guid IN (SELECT route_guid FROM route_service_bindings WHERE service_instance_guid IN (?))"},
 		},
 		Subs: []rest.Sub{{Path: "/v3/apps/{guid}/routes", Parent: "app",
@@ -68,17 +67,6 @@ func (f *Family) Nouns() []rest.Noun {
 		Remove: func(ctx context.Context, j *job.Job) error { return f.RemoveWhere(ctx, "guid = ?", j.ResourceGUID) },
 	}
 	return []rest.Noun{f.Domains, f.Resource, serviceBindings()}
-}
-
-// withPorts narrows to ports; what is no number is nobody's.
-func withPorts(_ *rest.Call, q *bun.SelectQuery, values []string) (*bun.SelectQuery, error) {
-	ports := []int{-1}
-	for _, v := range values {
-		if n, err := strconv.Atoi(v); err == nil {
-			ports = append(ports, n)
-		}
-	}
-	return q.Where("port IN (?)", bun.List(ports)), nil
 }
 
 // Routes are the family's other endpoints.

@@ -79,7 +79,7 @@ func TestFollowWhileWriting(t *testing.T) {
 		follow, err := w.Follow(ctx)
 		w.must(err)
 		all.Wait()
-		time.Sleep(2 * restartPause)
+		time.Sleep(stopPause)
 		got, version := map[cf.InstanceID]cf.ActualLRP{}, map[string]int64{}
 		for _, e := range drain(follow, w.settle) {
 			if e.Actual == nil {

@@ -232,7 +232,7 @@ func (b *BBS) refused(ctx context.Context, s start, cause error) {
 		} else {
 			err = t.Retire(ctx, *a)
 		}
-		return errors.Join(err, t.Fresh(ctx, *a, words))
+		return errors.Join(err, t.Fresh(ctx, *a, words, time.Time{}))
 	})
 	slog.Warn("bbs: cell did not take work", "cell", s.cell, "lrp", s.actual.LRP, "index", s.actual.Index, "error", errors.Join(cause, err))
 }

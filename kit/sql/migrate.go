@@ -20,12 +20,12 @@ var ErrNewerSchema = errors.New("the database schema is newer than this ingot")
 // words are the types that migrations may name, by engine.
 var words = map[Engine]map[string]string{
 	SQLite: {"$serial": "INTEGER PRIMARY KEY AUTOINCREMENT", "$guid": "TEXT", "$name": "TEXT", "$word": "TEXT", "$text": "TEXT", "$json": "TEXT",
-		"$blob": "BLOB", "$int": "INTEGER", "$bool": "BOOLEAN", "$time": "INTEGER", "$float": "REAL", "$options": "", "$again": ""},
+		"$blob": "BLOB", "$int": "INTEGER", "$bool": "BOOLEAN", "$time": "INTEGER", "$float": "REAL", "$options": "", "$again": "", "$once": ""},
 	Postgres: {"$serial": "BIGSERIAL PRIMARY KEY", "$guid": `VARCHAR(200) COLLATE "C"`, "$name": `VARCHAR(255) COLLATE "C"`,
-		"$word": `VARCHAR(64) COLLATE "C"`, "$text": "TEXT", "$json": "TEXT", "$blob": "BYTEA", "$int": "BIGINT", "$bool": "BOOLEAN", "$time": "BIGINT", "$float": "DOUBLE PRECISION", "$options": "", "$again": ""},
+		"$word": `VARCHAR(64) COLLATE "C"`, "$text": "TEXT", "$json": "TEXT", "$blob": "BYTEA", "$int": "BIGINT", "$bool": "BOOLEAN", "$time": "BIGINT", "$float": "DOUBLE PRECISION", "$options": "", "$again": "", "$once": ""},
 	MySQL: {"$serial": "BIGINT PRIMARY KEY AUTO_INCREMENT", "$guid": "VARCHAR(200)", "$name": "VARCHAR(255)", "$word": "VARCHAR(64)", "$text": "LONGTEXT", "$json": "LONGTEXT",
 		"$blob": "LONGBLOB", "$int": "BIGINT", "$bool": "BOOLEAN", "$time": "BIGINT", "$float": "DOUBLE",
-		"$options": "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", "$again": "IF EXISTS"},
+		"$options": "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", "$again": "IF EXISTS", "$once": "IF NOT EXISTS"},
 }
 
 var word = regexp.MustCompile(`\$[a-z]+\b`)
@@ -34,8 +34,8 @@ var word = regexp.MustCompile(`\$[a-z]+\b`)
 // $guid (200 characters), $name (255), $word (64), $text, $json, $blob, $int, $bool, $float and $time (microseconds since 1970), and a
 // table ends with $options. version names the table of applied versions, one for each room that shares a store.
 // It may be killed at any statement and run again: SQLite and PostgreSQL undo a migration that did not end, and on MariaDB,
-// which cannot, every statement says IF NOT EXISTS, or $again (IF EXISTS there) in changes and removals. secrets are the sealed
-// columns of these tables; what an older ingot left in them as plaintext is encrypted before Migrate returns.
+// which cannot, every statement says IF NOT EXISTS, $once (the same) in additions of
+// columns, or $again (IF EXISTS there) in changes and removals. secrets are the sealed columns of these tables; what an older ingot left in them as plaintext is encrypted before Migrate returns.
 func (db *DB) Migrate(ctx context.Context, fsys fs.FS, version string, secrets ...Secrets) error {
 	files, err := db.render(fsys)
 	if err != nil {

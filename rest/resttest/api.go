@@ -119,6 +119,26 @@ func (u *Users) UsersNamed(_ context.Context, name, origin string) (out []cf.Use
 	return out, nil
 }
 
+// UsersLike is cf.Directory's.
+func (u *Users) UsersLike(_ context.Context, part string) (out []cf.User, _ error) {
+	for _, k := range u.Known {
+		if strings.Contains(access.Fold(k.Name), access.Fold(part)) {
+			out = append(out, k)
+		}
+	}
+	return out, nil
+}
+
+// Shadow is cf.Directory's.
+func (u *Users) Shadow(ctx context.Context, name, origin string) (cf.User, error) {
+	if there, _ := u.UsersNamed(ctx, name, origin); len(there) > 0 {
+		return there[0], nil
+	}
+	k := cf.User{ID: cf.UserID(name + "-" + origin), Name: name, Origin: origin}
+	u.Known = append(u.Known, k)
+	return k, nil
+}
+
 // UsersByID is cf.Directory's.
 func (u *Users) UsersByID(_ context.Context, ids []cf.UserID) (map[cf.UserID]cf.User, error) {
 	out := map[cf.UserID]cf.User{}

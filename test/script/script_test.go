@@ -55,7 +55,7 @@ func TestScripts(t *testing.T) {
 				e.Setenv("ORG", "org-"+filepath.Base(e.WorkDir))
 				return login(e.WorkDir, wrap, cred.API, cred.Username, cred.Password)
 			},
-			Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await, "follow": follow, "evilzip": evilZip},
+			Cmds: map[string]func(*testscript.TestScript, bool, []string){"await": await, "follow": follow, "evilzip": evilZip, "steady": new(steadies).run},
 		})
 	})
 	noSecrets(t, w, cred.Password)

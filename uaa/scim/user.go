@@ -89,6 +89,16 @@ func (us Users) AllNamed(ctx context.Context, name, origin string) ([]User, erro
 	return out, q.Scan(ctx)
 }
 
+// Containing finds the users whose name contains the part, in every origin.
+func (us Users) Containing(ctx context.Context, part string) ([]User, error) {
+	var out []User
+	if !storable(part) {
+		return nil, nil
+	}
+	literal := strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(Fold(part))
+	return out, us.DB.Read().NewSelect().Model(&out).Where("username_key LIKE ? ESCAPE '!'", "%"+literal+"%").Order("guid").Scan(ctx)
+}
+
 // ByID finds a user; a missing one is ScimNotFound.
 func (us Users) ByID(ctx context.Context, id cf.UserID) (User, error) {
 	var u User

@@ -4,8 +4,3 @@ CREATE TABLE IF NOT EXISTS capi_security_groups (
   name $name NOT NULL, rules $json, running $bool NOT NULL, staging $bool NOT NULL,
   UNIQUE (guid), UNIQUE (name)
 ) $options;
-CREATE TABLE IF NOT EXISTS capi_service_instances (
-  id $serial, guid $guid NOT NULL, created_at $time NOT NULL, updated_at $time NOT NULL, metadata $json,
-  name $name NOT NULL, space_guid $guid NOT NULL,
-  UNIQUE (guid)
-) $options;
