@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"ingot/cf"
+	"ingot/kit/sql"
 )
 
 // code is one row of Cloud Controller's error table.
@@ -54,6 +55,7 @@ var codes = table(
 	code{60013, "ServiceInstanceServicePlanNotAllowedBySpaceQuota", 400,
 		"The service instance cannot be created because paid service plans are not allowed for your space."},
 	code{60016, "AsyncServiceInstanceOperationInProgress", 409, "An operation for service instance %s is in progress."},
+	code{90007, "ServiceFetchBindingParametersNotSupported", 400, "This service does not support fetching service binding parameters."},
 	code{120004, "ServiceFetchInstanceParametersNotSupported", 400, "This service does not support fetching service instance parameters."},
 	code{130008, "ServiceInstanceAlreadyBoundToSameRoute", 400, "The route and service instance are already bound."},
 	code{150001, "AppPackageInvalid", 400, "The app package is invalid: %s"},
@@ -159,7 +161,11 @@ var unknown = Fault{10001, "UnknownError", "An unknown error occurred."}
 // one, says nothing of its cause.
 func Describe(err error) (status int, faults []Fault) {
 	var e *cf.Error
-	if !errors.As(err, &e) {
+	switch {
+	case errors.As(err, &e):
+	case sql.IsUnavailable(err):
+		e = &cf.Error{Kind: cf.KindUnavailable, Public: "The database is busy or its disk is full. Try again later."}
+	default:
 		return http.StatusInternalServerError, []Fault{unknown}
 	}
 	for _, one := range append([]*cf.Error{e}, e.More...) {
