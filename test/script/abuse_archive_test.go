@@ -81,7 +81,6 @@ func (w *abused) archives(t *testing.T) {
 	}
 	w.Run(t, "cf", "create-app", "zips")
 	guid := strings.TrimSpace(w.Run(t, "cf", "app", "zips", "--guid"))
-	before, disk := w.memory(t), w.used(t)
 	token := strings.TrimSpace(w.Run(t, "cf", "oauth-token"))
 	for kind, bytes := range bombs {
 		file := filepath.Join(w.Dir, kind+".zip")
@@ -110,13 +109,7 @@ func (w *abused) archives(t *testing.T) {
 	}
 	w.refused(t, []string{"buildpack may not unpack to more than"}, "create-buildpack", "evil", filepath.Join(w.Dir, "bomb.zip"), "98")
 	w.Run(t, "cf", "delete-buildpack", "-f", "evil")
-	memory, grown := (w.memory(t)-before)>>20, (w.used(t)-disk)>>20
-	t.Logf("memory grew by %d MB, disk by %d MB", memory, grown)
-	if memory > 300 || grown > 64 {
-		t.Errorf("memory grew by %d MB, disk by %d MB", memory, grown)
-	}
 	w.Run(t, "cf", "delete", "-f", "zips")
-	w.clean(t)
 }
 
 // create posts a document and gives the guid of what came of it.
@@ -130,7 +123,7 @@ func (w *abused) create(t *testing.T, path, body string) string {
 	return guid
 }
 
-// memory is the most that the worker ever had, in bytes, since this was asked last.
+// memory is the most that the worker had, in bytes, since this was asked last.
 func (w *abused) memory(t *testing.T) int64 {
 	t.Helper()
 	at := fmt.Sprintf("/proc/%d/", w.Worker(t))

@@ -56,7 +56,6 @@ func (w *abused) pushes(t *testing.T) {
 		t.Errorf("answer %q", got)
 	}
 	w.Run(t, "cf", "delete", "-f", "-r", "twins")
-	w.clean(t)
 }
 
 // scales lets many clients at once ask for more instances than the quota has room for.
@@ -92,7 +91,6 @@ func (w *abused) scales(t *testing.T) {
 	}
 	w.Run(t, "cf", "delete-space", "-f", "narrow")
 	w.Run(t, "cf", "delete-space-quota", "-f", "narrow")
-	w.clean(t)
 }
 
 // deletions deletes an app while it is being staged, and one in the middle of a deployment.
@@ -111,7 +109,6 @@ func (w *abused) deletions(t *testing.T) {
 	if out := <-ended; strings.Contains(out, "unknown error") {
 		t.Error(out)
 	}
-	w.clean(t)
 	w.Run(t, "cf", "push", "rolled", "-p", w.app, "-b", "binary_buildpack", "-c", "./app", "-m", "32M", "-i", "2")
 	w.Run(t, "cf", "restart", "rolled", "--strategy", "rolling", "--no-wait")
 	w.Run(t, "cf", "delete", "-f", "-r", "rolled")
@@ -123,7 +120,6 @@ func (w *abused) deletions(t *testing.T) {
 		return nil
 	})
 	w.Run(t, "cf", "delete-buildpack", "-f", "slow_pack")
-	w.clean(t)
 }
 
 // crashes lets an app crash for ever beside one with twenty steady instances.
@@ -158,7 +154,6 @@ func (w *abused) crashes(t *testing.T) {
 	}
 	w.Run(t, "cf", "delete", "-f", "-r", "steady")
 	w.Run(t, "cf", "delete", "-f", "-r", "crasher")
-	w.clean(t)
 }
 
 // locked holds the locks of both stores from outside for longer than writes wait.
@@ -223,8 +218,8 @@ func (w *abused) locked(t *testing.T) {
 // full fills the disk of the stores.
 func (w *abused) full(t *testing.T) {
 	fill := w.Data + "/db/fill"
-	w.Run(t, "sh", "-c", "dd if=/dev/zero of="+fill+" bs=4k 2>/dev/null; test -s "+fill)
-	big := strings.Repeat("x", 4000)
+	w.Run(t, "sh", "-c", "dd if=/dev/zero of="+fill+" bs=64k 2>/dev/null; dd if=/dev/zero of="+fill+" bs=4k oflag=append conv=notrunc 2>/dev/null; test -s "+fill)
+	big := strings.Repeat("x", 60000)
 	w.Await(t, 30*time.Second, "a full disk", func() error { // the log of the store has some room of its own
 		status, doc := w.curl(t, "PATCH", "/v3/environment_variable_groups/running", `{"var":{"FULL":"`+big+time.Now().String()+`"}}`)
 		if status == 503 && strings.Contains(doc, "CF-ServiceUnavailable") {
@@ -258,5 +253,4 @@ func (w *abused) works(t *testing.T) {
 	t.Helper()
 	w.Run(t, "cf", "push", "works", "-p", w.app, "-b", "binary_buildpack", "-c", "./app", "-m", "32M")
 	w.Run(t, "cf", "delete", "-f", "-r", "works")
-	w.clean(t)
 }

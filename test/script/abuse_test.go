@@ -38,30 +38,44 @@ func TestAbuse(t *testing.T) {
 	w.probe = startProbe(t, w.World)
 	w.calm = w.during(t, func() { time.Sleep(2 * time.Second) })
 	t.Logf("calm: %s", w.calm)
-	for _, abuse := range []struct {
+	type abuse struct {
 		name string
 		do   func(w *abused, t *testing.T)
-	}{
-		{"archives", (*abused).archives},
-		{"buildpacks", (*abused).buildpacks},
-		{"droplets", (*abused).droplets},
-		{"liars", (*abused).liars},
-		{"names", (*abused).names},
-		{"pushes at once", (*abused).pushes},
-		{"scales at once", (*abused).scales},
-		{"deletions", (*abused).deletions},
-		{"crashes", (*abused).crashes},
-		{"locked store", (*abused).locked},
-		{"full store", (*abused).full},
+	}
+	before, disk := w.memory(t), w.used(t)
+	w.suffers(t, "together", func(t *testing.T) {
+		for _, a := range []abuse{
+			{"archives", (*abused).archives}, {"buildpacks", (*abused).buildpacks}, {"droplets", (*abused).droplets}, {"liars", (*abused).liars},
+			{"names", (*abused).names}, {"pushes at once", (*abused).pushes}, {"deletions", (*abused).deletions},
+		} {
+			t.Run(a.name, func(t *testing.T) {
+				t.Parallel()
+				a.do(w, t)
+			})
+		}
+	})
+	w.tidy(t)
+	memory, grown := w.memory(t)>>20, (w.used(t)-disk)>>20
+	t.Logf("at most %d MB of memory, before %d; disk grew by %d MB", memory, before>>20, grown)
+	if memory > before>>20+400 || grown > 500 { // of those, 200 are the default buildpacks that the cell has got
+		t.Errorf("at most %d MB of memory, before %d; disk grew by %d MB", memory, before>>20, grown)
+	}
+	for _, a := range []abuse{
+		{"scales at once", (*abused).scales}, {"crashes", (*abused).crashes}, {"locked stores", (*abused).locked}, {"full store", (*abused).full},
 	} {
-		t.Run(abuse.name, func(t *testing.T) {
-			began := time.Now()
-			now := w.during(t, func() { abuse.do(w, t) })
-			t.Logf("neighbour answers in %s, %.2f of calm; took %s", now, float64(now)/float64(w.calm), time.Since(began).Round(time.Millisecond))
-			if now > 2*w.calm+5*time.Millisecond { // the machine may have other work
-				t.Errorf("neighbour answers in %s, when calm in %s", now, w.calm)
-			}
-		})
+		w.suffers(t, a.name, func(t *testing.T) { a.do(w, t) })
+	}
+	w.tidy(t)
+}
+
+// suffers runs an abuse, or a group of them, and compares the neighbour's answers with those when calm.
+func (w *abused) suffers(t *testing.T, name string, do func(t *testing.T)) {
+	t.Helper()
+	began := time.Now()
+	now := w.during(t, func() { t.Run(name, do) })
+	t.Logf("%s: neighbour answers in %s, %.2f of calm; took %s", name, now, float64(now)/float64(w.calm), time.Since(began).Round(time.Millisecond))
+	if now > 2*w.calm+5*time.Millisecond { // the machine may have other work
+		t.Errorf("%s: neighbour answers in %s, when calm in %s", name, now, w.calm)
 	}
 }
 
@@ -182,7 +196,8 @@ func (w *abused) leftovers(t *testing.T) error {
 	return nil
 }
 
-func (w *abused) clean(t *testing.T) {
+// tidy awaits that nothing of what ended is left on the machine.
+func (w *abused) tidy(t *testing.T) {
 	t.Helper()
 	w.Await(t, 20*time.Second, "nothing left behind", func() error { return w.leftovers(t) })
 }
