@@ -9,7 +9,7 @@ import (
 	"ingot/cf"
 )
 
-// batch is an EnvelopeBatch in protojson: 64-bit integers are strings, bytes are base64, and there is no field that the
+// batch is an EnvelopeBatch in protojson with the names of the .proto files: 64-bit integers are strings, bytes are base64, and there is no field that the
 // messages do not have.
 func batch(envelopes []cf.Envelope) []byte {
 	type object = map[string]any
@@ -19,7 +19,7 @@ func batch(envelopes []cf.Envelope) []byte {
 		if tags == nil {
 			tags = map[string]string{}
 		}
-		o := object{"timestamp": number(e.Time.UnixNano()), "sourceId": e.SourceID, "instanceId": e.InstanceID, "tags": tags}
+		o := object{"timestamp": number(e.Time.UnixNano()), "source_id": e.SourceID, "instance_id": e.InstanceID, "tags": tags}
 		switch {
 		case e.Log != nil:
 			kind := "OUT"

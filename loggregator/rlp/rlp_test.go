@@ -124,10 +124,12 @@ func TestGatewayStreams(t *testing.T) {
 	api.Hub.Take([]cf.Envelope{logLine("other", "no"), logLine("mine", "Muahaha"), counter("c"), gauge("a"), gauge("a", "b")})
 	var got struct {
 		Batch []struct {
-			Timestamp, SourceID, InstanceID string
-			Tags                            map[string]string
-			Log                             *struct{ Payload, Type string }
-			Gauge                           *struct {
+			Timestamp  string
+			SourceID   string `json:"source_id"`
+			InstanceID string `json:"instance_id"`
+			Tags       map[string]string
+			Log        *struct{ Payload, Type string }
+			Gauge      *struct {
 				Metrics map[string]struct {
 					Unit  string
 					Value float64
