@@ -130,6 +130,7 @@ var pushCalls = []call{
 	{line: "POST /v3/builds", body: `{"package":{"guid":"{x}"}}`, make: fresh},
 	{line: "PATCH /v3/builds/{x}", body: `{"metadata":{"labels":{"a":"b"}}}`, make: fresh},
 	{line: "GET /v3/droplets"},
+	{line: "POST /v3/droplets", body: `{"relationships":{"app":{"data":{"guid":"{x}"}}}}`, make: fresh},
 	{line: "GET /v3/droplets/{x}", make: fresh},
 	{line: "GET /v3/droplets/{x}/download", make: fresh},
 	{line: "PATCH /v3/droplets/{x}", body: `{"metadata":{"labels":{"a":"b"}}}`, make: fresh},

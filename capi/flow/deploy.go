@@ -131,19 +131,16 @@ func (f *Flow) wanted(ctx context.Context, guid string) ([]cf.DesiredLRP, error)
 }
 
 // find is the app of a request that its caller may start and stop.
-func (f *Flow) find(c *rest.Call, droplet bool) (*app.App, error) {
+func (f *Flow) find(c *rest.Call) (*app.App, error) {
 	a, err := f.App.Apps.Find(c, c.Arg("guid"))
 	if err != nil {
 		return nil, err
-	}
-	if droplet && a.Droplet == "" {
-		return nil, rest.Unprocessable("Assign a droplet before starting this app.")
 	}
 	return a, c.MayWriteSpace(a.SpaceGUID, access.AppManagers...)
 }
 
 func (f *Flow) start(c *rest.Call) error {
-	a, err := f.find(c, true)
+	a, err := f.find(c)
 	if err != nil {
 		return err
 	}
@@ -151,7 +148,7 @@ func (f *Flow) start(c *rest.Call) error {
 }
 
 func (f *Flow) stopApp(c *rest.Call) error {
-	a, err := f.find(c, false)
+	a, err := f.find(c)
 	if err != nil {
 		return err
 	}
@@ -159,7 +156,7 @@ func (f *Flow) stopApp(c *rest.Call) error {
 }
 
 func (f *Flow) restart(c *rest.Call) error {
-	a, err := f.find(c, true)
+	a, err := f.find(c)
 	if err != nil {
 		return err
 	}
@@ -320,7 +317,7 @@ func (f *Flow) assign(c *rest.Call) error {
 	if t.removes {
 		return rest.Unprocessable("Current droplet cannot be removed. Replace it with a preferred droplet.")
 	}
-	a, err := f.find(c, false)
+	a, err := f.find(c)
 	if err != nil {
 		return err
 	}

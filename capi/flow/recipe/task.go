@@ -65,6 +65,8 @@ func Failure(reason string) (id, text string) {
 		return "InsufficientResources", reasons["InsufficientResources"]
 	case strings.HasPrefix(lower, "found no compatible cell"):
 		return "NoCompatibleCell", reasons["NoCompatibleCell"]
+	case strings.Contains(lower, "uploading failed"): // says why, in public words
+		return "StagingError", "Staging error: " + reason
 	case strings.Contains(lower, "timeout"), strings.Contains(lower, "timed out"), strings.Contains(lower, "exceeded"):
 		return "StagingTimeExpired", "Staging time expired: " + reason
 	}
