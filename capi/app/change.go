@@ -173,9 +173,7 @@ func (f *Family) apply(c *rest.Call, a *App, l Lifecycle) error {
 		return err
 	}
 	warning, err := f.StackState(c.Ctx(), c.DB(), a.Stack, a.GUID)
-	if warning != "" {
-		c.Warn(warning)
-	}
+	c.Warn(warning)
 	return err
 }
 

@@ -52,23 +52,11 @@ func (f *Flow) fit(ctx context.Context, db bun.IDB, buildpacks []string, stack s
 
 // stackState heeds the state of a stack for an app, which is new as long as it has no build.
 func (f *Flow) stackState(ctx context.Context, db bun.IDB, stack, guid string) (warning string, err error) {
-	var s admin.Stack
-	err = db.NewSelect().Model(&s).Where("name = ?", stack).Scan(ctx)
-	if errors.Is(err, sql.ErrNoRows) { // gone meanwhile; fit tells of it
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
 	built, err := db.NewSelect().Model((*build.Build)(nil)).Where("app_guid = ?", guid).Exists(ctx)
 	if err != nil {
 		return "", err
 	}
-	warning, fault := s.Allows(!built)
-	if fault != "" {
-		err = rest.Unprocessable("%s", fault)
-	}
-	return warning, err
+	return admin.StackAllows(ctx, db, stack, !built)
 }
 
 // pick finds a buildpack by its name: one of the stack before one of any.
@@ -159,13 +147,11 @@ func (f *Flow) stage(c *rest.Call) error {
 // stageOn tells the client of the state of the build's stack.
 func (f *Flow) stageOn(c *rest.Call, b *build.Build) error {
 	warning, err := f.stackState(c.Ctx(), c.DB(), b.Stack, b.AppGUID)
-	if warning != "" {
-		c.Warn(warning)
-	}
 	var e *cf.Error
 	if errors.As(err, &e) && e.Kind == cf.KindUnprocessable {
 		return &cf.Error{Kind: e.Kind, Code: "StackValidationFailed", Public: e.Public}
 	}
+	c.Warn(warning)
 	return err
 }
 
