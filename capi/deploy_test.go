@@ -25,7 +25,7 @@ func (w *world) again(t testing.TB) {
 	t.Helper()
 	_ = w.api.Stop(t.Context())
 	b := *w.api
-	next := &capi.API{DB: b.DB, Tokens: b.Tokens, Directory: b.Directory, URL: b.URL, Info: b.Info, Domain: b.Domain,
+	next := &capi.API{DB: b.DB, Services: b.Services, Bindings: b.Bindings, Tokens: b.Tokens, Directory: b.Directory, URL: b.URL, Info: b.Info, Domain: b.Domain,
 		Scheduler: b.Scheduler, Blobs: b.Blobs, Logs: b.Logs}
 	if err := next.Start(t.Context()); err != nil {
 		t.Fatal(err)
@@ -187,6 +187,28 @@ func TestCrash(t *testing.T) {
 	c.Process = "gone"
 	if err := w.api.InstanceCrashed(t.Context(), c); err != nil {
 		t.Errorf("a crash of a process that is gone: %v", err)
+	}
+}
+
+// TestReadiness: each change of an instance's readiness is one event, however often it is told.
+func TestReadiness(t *testing.T) {
+	w, app := running(t)
+	a := cf.ActualLRP{LRP: w.sched.lrps(app)["web"].ID, AppID: cf.AppID(app), Process: app, Instance: cf.NewInstanceID(), Cell: "cell-0"}
+	for _, a.Ready = range []bool{true, true, false, false, true} {
+		if err := w.api.InstanceReadiness(t.Context(), a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for kind, want := range map[string]int{"audit.app.process.ready": 2, "audit.app.process.not-ready": 1} {
+		l := w.Must(200, "admin", "GET /v3/audit_events?target_guids="+app+"&types="+kind, nil)
+		if n := len(l.Names("type")); n != want || l.Get("resources", 0, "data", "instance") != string(a.Instance) ||
+			l.Get("resources", 0, "data", "version") == "" || l.Get("resources", 0, "actor", "type") != "process" {
+			t.Errorf("%d events %s: %s", n, kind, l.Text)
+		}
+	}
+	a.Process = "gone"
+	if err := w.api.InstanceReadiness(t.Context(), a); err != nil {
+		t.Errorf("readiness of a process that is gone: %v", err)
 	}
 }
 

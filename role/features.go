@@ -21,7 +21,7 @@ func features() []feature {
 		{"orgs, spaces, roles, users", "beta", ""},
 		{"quotas", "beta", "enforced; a new org has the quota default: 100 GB of memory, 1000 routes, 100 service instances"},
 		{"isolation segments", "beta", "the cell of a single machine belongs to the shared one: nothing can be placed in another"},
-		{"apps, processes, builds, droplets, packages", "beta", ""},
+		{"apps, processes, builds, droplets, packages", "beta", "droplets also by upload and by copy; the state of a build is changed from outside only to FAILED"},
 		{"deployments and revisions", "beta", "rolling, canary with steps, rollback; the old instances go when the router knows the new ones"},
 		{"routes and domains", "beta", "HTTP routes with destinations, weights, options and sharing; TCP routes with their router groups and route policies are absent"},
 		{"manifests", "beta", "apply, diff, generate"},
@@ -36,9 +36,10 @@ func features() []feature {
 		{"encryption of secrets in the database", "beta", "variables, buildpack URLs, job payloads, LRPs and tasks; keys rotate online; the key file beside the data protects copies of the database, not a stolen disk"},
 		{"rate limits", "beta", "20,000 requests an hour a user, 1,000 an address without a token, admins exempt; counted in each API process"},
 		{"tasks, sidecars", "absent", ""},
-		{"services and service brokers", "absent", ""},
+		{"user-provided services", "beta", "instances, bindings, VCAP_SERVICES; keys and sharing are refused as in Cloud Foundry"},
+		{"service brokers, managed services", "absent", "their lists are empty"},
+		{"services in files (file-based-vcap-services, service-binding-k8s)", "absent", ""},
 		{"buildpacks of one's own", "beta", "by upload, or by the address of a zip or a Git repository, which the build fetches in its container; Cloud Native Buildpacks are absent"},
-		{"upload of droplets", "absent", ""},
 		{"usage events", "absent", ""},
 		{"docker images", "absent", ""},
 		{"ssh", "absent", ""},
@@ -46,7 +47,8 @@ func features() []feature {
 		{"container-to-container networking", "absent", ""},
 		{"several machines", "absent", ""},
 		{"PostgreSQL and MySQL as stores", "beta", "PostgreSQL 15 and MariaDB 10.11; one Ingot on a database; from SQLite nothing is moved over"},
-		{"syslog drains, firehose", "absent", ""},
+		{"firehose", "beta", "websockets of doppler. and the RLP gateway of log-stream.; HTTP start-stop events and the gRPC of the RLP are absent"},
+		{"syslog drains", "absent", ""},
 	}
 }
 

@@ -35,6 +35,7 @@ const (
 	expireAfter = 30 * time.Minute       // a task that nobody could even refuse
 	keepTask    = 2 * time.Minute        // a completed task, once it was told
 	keepCrash   = 24 * time.Hour         // a crash that nobody wants to hear of
+	stopPause   = 2 * time.Second        // before an instance that was told to stop is started anew
 	routerGrace = time.Second            // for the router to forget an instance before it is stopped
 	cellTimeout = 10 * time.Second       // of one call to a cell
 	stopTimeout = 30 * time.Second       // of a stop, which is graceful for 10 s
@@ -54,7 +55,7 @@ type BBS struct {
 
 	feed    feed.Feed
 	stops   *chore.List
-	crashes *chore.List
+	news    *chore.List // of instances, for Outcomes
 	tasks   *chore.List
 	work    chan struct{} // wakes the loop
 	calls   chan struct{} // bounds the calls that start work on cells
@@ -81,11 +82,11 @@ func (b *BBS) Start(ctx context.Context) error {
 	b.booted = time.Now()
 	b.seen, b.waiting = map[cf.CellID]time.Time{}, map[cf.InstanceID]chan struct{}{}
 	b.work, b.calls = make(chan struct{}, 1), make(chan struct{}, startsAtOnce)
-	b.stops, b.crashes, b.tasks = chore.New(b.listStops), chore.New(b.listCrashes), chore.New(b.listDone)
+	b.stops, b.news, b.tasks = chore.New(b.listStops), chore.New(b.listNews), chore.New(b.listDone)
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	b.cancel = cancel
 	b.running.Go(func() { b.loop(run) })
-	for _, c := range []*chore.List{b.stops, b.crashes, b.tasks} {
+	for _, c := range []*chore.List{b.stops, b.news, b.tasks} {
 		b.running.Go(func() { c.Run(run) })
 	}
 	return nil
@@ -130,7 +131,7 @@ func (b *BBS) loop(ctx context.Context) {
 		if err := errors.Join(append(errs, err)...); err != nil && ctx.Err() == nil {
 			slog.Error("bbs: convergence failed and is tried again", "error", err)
 		}
-		next := b.nextCrash(ctx, look)
+		next := b.nextDue(ctx, look)
 		if soon := time.Now().Add(retry); retry > 0 && next.After(soon) {
 			next = soon
 		}
@@ -177,7 +178,7 @@ func (b *BBS) write(ctx context.Context, fn func(ctx context.Context, t *store.T
 		if t.Place {
 			b.wake()
 		}
-		for c, has := range map[*chore.List]bool{b.stops: t.Stops, b.crashes: t.Crashes, b.tasks: t.Done} {
+		for c, has := range map[*chore.List]bool{b.stops: t.Stops, b.news: t.News, b.tasks: t.Done} {
 			if has {
 				c.Wake()
 			}

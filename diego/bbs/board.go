@@ -33,17 +33,22 @@ func (b *BBS) Started(ctx context.Context, a cf.ActualLRP) error {
 			return err
 		}
 		have := *old
+		d, err := store.LRP(ctx, t.Tx, have.LRP)
+		if err != nil {
+			return err
+		}
 		if have.State != cf.LRPRunning {
-			d, err := store.LRP(ctx, t.Tx, have.LRP)
-			if err != nil {
-				return err
-			}
 			have.State, have.Since, have.Placement = cf.LRPRunning, t.Now, ""
 			have.Routable = d == nil || len(d.Routes) == 0
 		}
 		have.Host, have.Address, have.Ports, have.Ready = a.Host, a.Address, a.Ports, a.Ready
 		if reflect.DeepEqual(have, *old) {
 			return nil
+		}
+		if have.Ready != old.Ready && d != nil && d.Readiness.Asks() {
+			if err := t.RecordReadiness(ctx, have); err != nil {
+				return err
+			}
 		}
 		return t.Save(ctx, have, time.Time{})
 	})
@@ -81,7 +86,7 @@ func (b *BBS) Crashed(ctx context.Context, c cf.Crash) error {
 		case wait > 0:
 			return t.Crash(ctx, *have, t.Now.Add(wait))
 		}
-		return t.Fresh(ctx, *have, "")
+		return t.Fresh(ctx, *have, "", time.Time{})
 	})
 }
 
@@ -100,7 +105,7 @@ func (b *BBS) Stopped(ctx context.Context, a cf.ActualLRP) error {
 		if err := t.Gone(ctx, *have); err != nil {
 			return err
 		}
-		return t.Fresh(ctx, *have, "")
+		return t.Fresh(ctx, *have, "", time.Time{})
 	})
 }
 
@@ -117,7 +122,7 @@ func (b *BBS) Holds(ctx context.Context, cell cf.CellID) (lrps []cf.ActualLRP, w
 		var ids []cf.ProcessID
 		for _, a := range have {
 			if a.State == cf.LRPUnclaimed && a.Since.Before(b.booted) {
-				if err := t.Fresh(ctx, a, ""); err != nil {
+				if err := t.Fresh(ctx, a, "", time.Time{}); err != nil {
 					return err
 				}
 				continue

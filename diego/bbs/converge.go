@@ -60,7 +60,7 @@ func (b *BBS) lose(ctx context.Context, cell cf.CellID) error {
 			if err := t.Gone(ctx, a); err != nil {
 				return err
 			}
-			if err := t.Fresh(ctx, a, ""); err != nil {
+			if err := t.Fresh(ctx, a, "", time.Time{}); err != nil {
 				return err
 			}
 		}
@@ -110,12 +110,12 @@ func (b *BBS) converge(ctx context.Context, now time.Time) error {
 	if err := b.convergeTasks(ctx, now); err != nil {
 		return err
 	}
-	old, err := b.DB.Read().NewSelect().Model((*store.Crash)(nil)).Where("at < ?", sql.At(now.Add(-keepCrash))).Exists(ctx)
+	old, err := b.DB.Read().NewSelect().Model((*store.News)(nil)).Where("at < ?", sql.At(now.Add(-keepCrash))).Exists(ctx)
 	if err != nil || !old {
 		return err
 	}
 	return b.write(ctx, func(ctx context.Context, t *store.Txn) error {
-		_, err := t.NewDelete().Model((*store.Crash)(nil)).Where("at < ?", sql.At(now.Add(-keepCrash))).Exec(ctx)
+		_, err := t.NewDelete().Model((*store.News)(nil)).Where("at < ?", sql.At(now.Add(-keepCrash))).Exec(ctx)
 		return err
 	})
 }
@@ -136,7 +136,7 @@ func (b *BBS) kick(ctx context.Context, now time.Time, a cf.ActualLRP) error {
 		if err := t.Retire(ctx, *have); err != nil {
 			return err
 		}
-		return t.Fresh(ctx, *have, "")
+		return t.Fresh(ctx, *have, "", time.Time{})
 	})
 }
 
@@ -200,7 +200,7 @@ func (b *BBS) restartCrashed(ctx context.Context, now time.Time) error {
 			return err
 		}
 		for _, a := range waiting {
-			if err := t.Fresh(ctx, a, ""); err != nil {
+			if err := t.Fresh(ctx, a, "", time.Time{}); err != nil {
 				return err
 			}
 		}
@@ -208,11 +208,11 @@ func (b *BBS) restartCrashed(ctx context.Context, now time.Time) error {
 	})
 }
 
-// nextCrash is when the next crashed instance is due, or latest.
-func (b *BBS) nextCrash(ctx context.Context, latest time.Time) time.Time {
+// nextDue is when the next crashed or stopped instance is due, or latest.
+func (b *BBS) nextDue(ctx context.Context, latest time.Time) time.Time {
 	var due sql.Time
 	err := b.DB.Read().NewSelect().Model((*store.Actual)(nil)).ColumnExpr("COALESCE(MIN(due), 0)").
-		Where("state = ?", cf.LRPCrashed).Where("due > 0").Scan(ctx, &due)
+		Where("(state = ? AND due > 0) OR (state = ? AND cell = '' AND due > ?)", cf.LRPCrashed, cf.LRPUnclaimed, sql.At(time.Now())).Scan(ctx, &due)
 	if err != nil || due == 0 || due.Time().After(latest) {
 		return latest
 	}
