@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -301,6 +302,9 @@ func (t *assignBody) Take(b *rest.Body) {
 	}
 	err := json.Unmarshal(raw, &data) // what is no droplet is told below
 	t.guid, t.removes = data.GUID, raw != nil && (err != nil || data.GUID == "")
+	if strings.ContainsRune(t.guid, 0) { // no database takes it, and no droplet has it
+		t.guid = ""
+	}
 }
 
 func (f *Flow) assign(c *rest.Call) error {
