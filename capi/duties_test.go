@@ -16,6 +16,7 @@ func TestDuties(t *testing.T) {
 		freshEvent(w.API, world, "event-"+world)
 		w.privateDomain("private.example-"+world+".com", world)
 	}
+	bound(w.API, "own", "bound")
 	w.Must(201, "admin", "POST /v3/stacks", `{"name":"other"}`)
 	w.Must(201, "admin", "POST /v3/users", `{"guid":"ann"}`)
 	for _, name := range []string{"own", "other"} {
@@ -26,7 +27,8 @@ func TestDuties(t *testing.T) {
 	d := &resttest.Duties{API: w.API, Endpoints: w.api.Endpoints(), Users: []string{"stranger", "admin_read_only", "global_auditor"},
 		Excuses: map[string]string{
 			"GET /v3/feature_flags?updated_ats":    "a flag that nobody set has no time",
-			"POST /v3/service_route_bindings with": "services are absent",
+			"POST /v3/service_route_bindings with": "route services are absent",
+			"POST /v3/service_brokers with":        "service brokers are absent",
 		}}
 	for _, r := range access.AllRoles {
 		w.Role(string(r), r, "own")

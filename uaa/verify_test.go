@@ -285,6 +285,7 @@ func TestPublicEndpoints(t *testing.T) {
 			t.Errorf("%v", d.body)
 		}
 	}
+	w.call("", "GET", "/oauth/authorize?response_type=code&client_id=ssh-proxy", nil).want(t, 501, "not_implemented", "cf ssh-code")
 	w.call("", "GET", "/passcode", nil).want(t, 501, "not_implemented", "cf login")
 	w.call("", "GET", "/nowhere", nil).want(t, 404, "not_found", "")
 	w.call("", "GET", "/userinfo", nil).want(t, 401, "unauthorized", "Full authentication")

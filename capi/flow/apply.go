@@ -23,8 +23,12 @@ import (
 )
 
 // apply brings an app to what a manifest says of it, in CF's order and in one commit: features, processes, the app
-// itself, routes, environment, services.
+// itself, routes, environment. Before that it is bound to its services, each in a commit of their room: what they refuse
+// leaves the app as it is.
 func (f *Flow) apply(ctx context.Context, guid string, m manifest.App) error {
+	if err := f.bind(ctx, guid, m.Services); err != nil {
+		return err
+	}
 	a := new(app.App)
 	a.GUID = guid
 	var touched []string
@@ -39,19 +43,28 @@ func (f *Flow) apply(ctx context.Context, guid string, m manifest.App) error {
 		if err := f.applyApp(ctx, tx, a, m); err != nil {
 			return err
 		}
-		if touched, err = f.applyRoutes(ctx, tx, a, m); err != nil {
-			return err
-		}
-		for _, s := range m.Services { // no service instance exists yet, of whatever name
-			return cf.Errorf(cf.KindNotFound, "ResourceNotFound", "Service instance '%s' not found", s.Name)
-		}
-		return nil
+		touched, err = f.applyRoutes(ctx, tx, a, m)
+		return err
 	})
 	if err != nil {
 		return err
 	}
 	for _, other := range append(touched, guid) {
 		f.changed(ctx, other)
+	}
+	return nil
+}
+
+func (f *Flow) bind(ctx context.Context, guid string, services []manifest.Service) error {
+	for _, s := range services {
+		err := f.Bindings.Bind(ctx, cf.AppID(guid), s.Name, s.BindingName)
+		var e *cf.Error
+		if errors.As(err, &e) && e.Kind == cf.KindUnprocessable {
+			return rest.Unprocessable("For service '%s': %s", s.Name, e.Public)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

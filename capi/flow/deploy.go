@@ -17,7 +17,6 @@ import (
 	"ingot/capi/app"
 	"ingot/capi/build"
 	"ingot/capi/flow/recipe"
-	"ingot/capi/org"
 	"ingot/capi/route"
 	"ingot/cf"
 	"ingot/kit/sql"
@@ -128,23 +127,6 @@ func (f *Flow) wanted(ctx context.Context, guid string) ([]cf.DesiredLRP, error)
 		}
 	}
 	return out, nil
-}
-
-// place reads where an app lives, and one group of environment variables.
-func (f *Flow) place(ctx context.Context, a *app.App, group string) (recipe.Place, error) {
-	at := recipe.Place{API: f.URL}
-	var err error
-	if at.Space, err = access.SpaceByGUID(ctx, f.DB.Read(), a.SpaceGUID); err != nil {
-		return at, fmt.Errorf("space of app %s: %w", a.GUID, err)
-	}
-	if at.Org, err = access.OrgByGUID(ctx, f.DB.Read(), at.Space.OrgGUID); err != nil {
-		return at, fmt.Errorf("organization of app %s: %w", a.GUID, err)
-	}
-	if at.Segment, err = org.SegmentOf(ctx, f.DB.Read(), at.Space, at.Org); err != nil {
-		return at, fmt.Errorf("isolation segment of app %s: %w", a.GUID, err)
-	}
-	at.Group, err = f.Admin.EnvGroup(ctx, group)
-	return at, err
 }
 
 // find is the app of a request that its caller may start and stop.

@@ -24,7 +24,7 @@ func Staging(a *app.App, p *build.Package, b *build.Build, packs []cf.BuildpackR
 	vcap["limits"] = map[string]any{"fds": app.FileDescriptors, "mem": b.MemoryMB, "disk": b.DiskMB}
 	return cf.Task{
 		ID: cf.TaskID(b.GUID), AppID: cf.AppID(a.GUID), Segment: at.Segment, Stack: b.Stack,
-		Env:        environment(at.Group, a.Env.V, map[string]string{"CF_STACK": b.Stack}),
+		Env:        environment(at.Services, at.Group, a.Env.V, map[string]string{"CF_STACK": b.Stack}),
 		Limits:     cf.Limits{MemoryMB: b.MemoryMB, DiskMB: b.DiskMB, LogBytesPerSec: b.LogRate, FileDescriptors: app.FileDescriptors},
 		Egress:     egress,
 		MetricTags: appTags(a, at),
@@ -65,6 +65,8 @@ func Failure(reason string) (id, text string) {
 		return "InsufficientResources", reasons["InsufficientResources"]
 	case strings.HasPrefix(lower, "found no compatible cell"):
 		return "NoCompatibleCell", reasons["NoCompatibleCell"]
+	case strings.Contains(lower, "uploading failed"): // says why, in public words
+		return "StagingError", "Staging error: " + reason
 	case strings.Contains(lower, "timeout"), strings.Contains(lower, "timed out"), strings.Contains(lower, "exceeded"):
 		return "StagingTimeExpired", "Staging time expired: " + reason
 	}
