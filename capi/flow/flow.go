@@ -60,7 +60,7 @@ type Flow struct {
 func (f *Flow) Join() {
 	f.App.Changed, f.Route.Changed = f.changed, f.changed
 	f.bell = make(chan struct{}, 1)
-	f.App.Fit, f.App.Stack, f.App.Remove = f.fit, admin.DefaultStack, f.removeApp
+	f.App.Fit, f.App.StackState, f.App.Stack, f.App.Remove = f.fit, f.stackState, admin.DefaultStack, f.removeApp
 	f.App.Deploy, f.App.Staged = f.deploy, build.StagedAmong
 	f.Build.App, f.Route.App = target, target
 	f.Build.Current = func(ctx context.Context, db bun.IDB, guid string) (string, error) {

@@ -156,6 +156,12 @@ func (f *Flow) skeleton(ctx context.Context, tx bun.Tx, s *access.Space, m manif
 		return a, false, err
 	}
 	a = &app.App{Name: m.Name, SpaceGUID: s.GUID, Lifecycle: app.Buildpack, Stack: admin.DefaultStack}
+	if m.Stack != nil {
+		a.Stack = *m.Stack
+	}
+	if _, err := f.stackState(ctx, tx, a.Stack, ""); err != nil {
+		return nil, false, err
+	}
 	return a, true, app.Insert(ctx, f.DB, tx, a, map[string]any{"request": map[string]any{"name": m.Name}})
 }
 

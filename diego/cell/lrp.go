@@ -140,7 +140,7 @@ func (l *lrp) begin(ctx context.Context) ending {
 func (l *lrp) make(ctx, soon context.Context) error {
 	d := l.desired.Load()
 	l.log.Tell(cf.SourceCell, "Cell %s creating container for instance %s", l.c.ID, l.handle())
-	layers, err := l.c.layer(soon, d.Stack, d.Droplet)
+	layers, err := l.c.layer(soon, d.Stack, d.Droplet, d.Limits.DiskMB)
 	if err != nil {
 		return err
 	}

@@ -130,7 +130,7 @@ func (k *task) do(limited, ctx context.Context) (*cf.StagingResult, error) {
 // launch starts a program in the app's droplet.
 func (k *task) launch(limited, ctx context.Context) error {
 	k.log.Tell(k.platform, "Cell %s creating container for instance %s", k.c.ID, k.handle())
-	layers, err := k.c.layer(limited, k.cf.Stack, k.cf.Droplet)
+	layers, err := k.c.layer(limited, k.cf.Stack, k.cf.Droplet, k.cf.Limits.DiskMB)
 	if err != nil {
 		return err
 	}
