@@ -39,7 +39,7 @@ func seed(t testing.TB, a *resttest.API, n size) {
 			t.Fatalf("%s: %v", text, err)
 		}
 	}
-	run("CREATE TABLE seed_n (i INTEGER PRIMARY KEY)")
+	run("CREATE TABLE seed_n (i BIGINT PRIMARY KEY)")
 	run("INSERT INTO seed_n VALUES (0)")
 	for m := 1; m < max(n.events, n.apps, n.routes); m *= 2 {
 		run("INSERT INTO seed_n SELECT i + ? FROM seed_n", m)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -109,6 +111,9 @@ func (r *Resource[T]) Find(c *Call, guid string) (*T, error) {
 
 // FindWhere reads the one visible row that meets the condition.
 func (r *Resource[T]) FindWhere(c *Call, where string, args ...any) (*T, error) {
+	if slices.ContainsFunc(args, null) {
+		return nil, NotFound(r.Kind)
+	}
 	v := new(T)
 	q := r.Visible(c.Caller, c.DB().NewSelect().Model(v).Where(where, args...)).Limit(1)
 	err := q.Scan(c.Ctx())
@@ -118,7 +123,16 @@ func (r *Resource[T]) FindWhere(c *Call, where string, args ...any) (*T, error) 
 	return v, err
 }
 
+// null tells whether an argument is a text with a null character, which no column holds and no database takes.
+func null(arg any) bool {
+	s, ok := arg.(string)
+	return ok && strings.ContainsRune(s, 0)
+}
+
 func (r *Resource[T]) visible(c *Call, guid string) (bool, error) {
+	if null(guid) {
+		return false, nil
+	}
 	return r.Visible(c.Caller, c.DB().NewSelect().Model((*T)(nil)).Where("guid = ?", guid)).Exists(c.Ctx())
 }
 

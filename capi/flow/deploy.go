@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -45,10 +46,8 @@ func (f *Flow) Sync(ctx context.Context, guid string) error {
 	if err != nil {
 		return fmt.Errorf("desired LRPs of app %s: %w", guid, err)
 	}
-	for _, h := range have {
-		if !h.Updated.Before(at) { // the clock was set back: the rows are still read after what h says
-			at = h.Updated.Add(1)
-		}
+	for _, h := range have { // where the clock was set back: the rows are still read after h
+		at = time.Unix(0, max(at.UnixNano(), h.Updated.UnixNano()+1))
 	}
 	want, err := f.wanted(ctx, guid)
 	if err != nil {
@@ -303,6 +302,9 @@ func (t *assignBody) Take(b *rest.Body) {
 	}
 	err := json.Unmarshal(raw, &data) // what is no droplet is told below
 	t.guid, t.removes = data.GUID, raw != nil && (err != nil || data.GUID == "")
+	if strings.ContainsRune(t.guid, 0) { // no database takes it, and no droplet has it
+		t.guid = ""
+	}
 }
 
 func (f *Flow) assign(c *rest.Call) error {

@@ -31,7 +31,7 @@ func (t *manyBody) Take(b *rest.Body) {
 		_ = json.Unmarshal(one, &v) // what is no object has no guid
 		guid, ok := v["guid"].(string)
 		switch {
-		case ok:
+		case ok && !strings.ContainsRune(guid, 0):
 			if !slices.Contains(t.guids, guid) {
 				t.guids = append(t.guids, guid)
 			}

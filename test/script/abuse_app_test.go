@@ -14,7 +14,7 @@ const (
 	noApp     = "NoAppDetectedError - An app was not successfully detected by any available buildpack"
 	noCompile = "BuildpackCompileFailed - App staging failed in the buildpack compile phase"
 	noRelease = "BuildpackReleaseFailed - App staging failed in the buildpack release phase"
-	noTime    = "StagingTimeExpired - Staging time expired: exceeded 10s timeout"
+	noTime    = "StagingTimeExpired - Staging time expired: exceeded 12s timeout"
 	flood     = "yes 'a flood' | head -c 20000000; exit 1"
 	hang      = "trap '' TERM; sleep 1000 & sleep 1000"
 )
@@ -39,7 +39,7 @@ func (w *abused) buildpacks(t *testing.T) {
 		{"release-hangs", map[string]string{"release": hang}, noTime},
 		{"release-floods", map[string]string{"release": "yes -- '- {' | head -c 50000000"}, noRelease},
 	}
-	few := make(chan bool, 4) // stagings at once: each has a GB of memory and four of disk
+	few := make(chan bool, 3) // stagings at once: each has a GB of memory and four of disk
 	atOnce(len(cases)+1, func(i int) {
 		if i == len(cases) {
 			w.detectors(t)
@@ -144,7 +144,7 @@ func (w *abused) liars(t *testing.T) {
 
 // droplets whose files take no room until they are unpacked: the app does not run, and the disk stays.
 func (w *abused) droplets(t *testing.T) {
-	pack(t, w, "sparse", "99", map[string]string{"compile": `truncate -s 1G "$1/zeros"`})
+	pack(t, w, "sparse", "99", map[string]string{"compile": `truncate -s 256M "$1/zeros"`})
 	w.refused(t, []string{"Start unsuccessful"}, "push", "sparse", "-p", w.app, "-m", "32M", "-k", "64M", "-b", "sparse")
 	if out := w.Run(t, "cf", "events", "sparse"); !strings.Contains(out, "the archive unpacks to too many bytes") {
 		t.Error(out)
