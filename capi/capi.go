@@ -111,6 +111,14 @@ func (a *API) InstanceCrashed(ctx context.Context, c cf.Crash) error {
 	return a.flow.InstanceCrashed(ctx, c)
 }
 
+// InstanceReadiness does so for the readiness of instances.
+func (a *API) InstanceReadiness(ctx context.Context, i cf.ActualLRP) error {
+	if a.flow == nil {
+		return errNotStarted
+	}
+	return a.flow.InstanceReadiness(ctx, i)
+}
+
 var errNotStarted = cf.Errorf(cf.KindUnavailable, "", "the API has not started yet")
 
 // Handler serves the API; Start comes first.

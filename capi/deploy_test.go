@@ -190,6 +190,28 @@ func TestCrash(t *testing.T) {
 	}
 }
 
+// TestReadiness: each change of an instance's readiness is one event, however often it is told.
+func TestReadiness(t *testing.T) {
+	w, app := running(t)
+	a := cf.ActualLRP{LRP: w.sched.lrps(app)["web"].ID, AppID: cf.AppID(app), Process: app, Instance: cf.NewInstanceID(), Cell: "cell-0"}
+	for _, a.Ready = range []bool{true, true, false, false, true} {
+		if err := w.api.InstanceReadiness(t.Context(), a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for kind, want := range map[string]int{"audit.app.process.ready": 2, "audit.app.process.not-ready": 1} {
+		l := w.Must(200, "admin", "GET /v3/audit_events?target_guids="+app+"&types="+kind, nil)
+		if n := len(l.Names("type")); n != want || l.Get("resources", 0, "data", "instance") != string(a.Instance) ||
+			l.Get("resources", 0, "data", "version") == "" || l.Get("resources", 0, "actor", "type") != "process" {
+			t.Errorf("%d events %s: %s", n, kind, l.Text)
+		}
+	}
+	a.Process = "gone"
+	if err := w.api.InstanceReadiness(t.Context(), a); err != nil {
+		t.Errorf("readiness of a process that is gone: %v", err)
+	}
+}
+
 // TestStarting: the refusals of start and of droplets.
 func TestStarting(t *testing.T) {
 	w := pushWorld(t)

@@ -26,6 +26,9 @@ type HealthCheck struct {
 	Interval          time.Duration `json:"interval"`           // between tries once healthy; 0 = 30 s
 }
 
+// Asks tells whether there is anything to ask: a process check is passed by being alive.
+func (h HealthCheck) Asks() bool { return h.Type == "port" || h.Type == "http" }
+
 // Limits of one container.
 type Limits struct {
 	MemoryMB        int   `json:"memory_mb"`
@@ -59,6 +62,14 @@ type Program struct {
 	User string   `json:"user,omitempty"` // vcap (default, 2000:2000) or root (of the user namespace)
 }
 
+// Sidecar is another program beside the process, in the same container: it starts with the process, and the end of either
+// ends the instance.
+type Sidecar struct {
+	Name     string `json:"name"`
+	Start    string `json:"start"`               // run by the launcher, as the process is
+	MemoryMB int    `json:"memory_mb,omitempty"` // of the container's Limits.MemoryMB, not added to it; 0 = not told
+}
+
 // DesiredLRP is what should run: Instances copies of one process of one app version.
 // (Guid, Updated) decides between two writes of the same LRP: an older one is ignored.
 type DesiredLRP struct {
@@ -71,7 +82,8 @@ type DesiredLRP struct {
 	Stack      string            `json:"stack"`             // rootfs image, such as cflinuxfs4
 	Droplet    string            `json:"droplet"`           // blob key of the droplet, unpacked as a layer under /home/vcap
 	Start      string            `json:"start"`             // start command; run by the launcher through bash
-	Env        []string          `json:"env"`               // KEY=VALUE, without the per-instance variables that the cell adds
+	Sidecars   []Sidecar         `json:"sidecars,omitempty"`
+	Env        []string          `json:"env"` // KEY=VALUE, without the per-instance variables that the cell adds
 	Limits     Limits            `json:"limits"`
 	Ports      []int             `json:"ports"`
 	Routes     []LRPRoute        `json:"routes"`
@@ -223,6 +235,8 @@ type Scheduler interface {
 type Outcomes interface {
 	TaskCompleted(ctx context.Context, t Task) error
 	InstanceCrashed(ctx context.Context, c Crash) error
+	// InstanceReadiness tells that a.Ready changed by its readiness check: once when it became ready first, then with each change.
+	InstanceReadiness(ctx context.Context, a ActualLRP) error
 }
 
 // LRPEvent is one change of an instance or of the routes of an LRP. Events may be lost; readers compare

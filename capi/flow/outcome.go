@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -153,11 +154,7 @@ func (f *Flow) InstanceCrashed(ctx context.Context, c cf.Crash) error {
 	var p *app.Process
 	known := false
 	err := f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
-		p = new(app.Process)
-		if err := tx.NewSelect().Model(p).Where("guid = ?", c.Process).Scan(ctx); err != nil {
-			if p = nil; errors.Is(err, sql.ErrNoRows) {
-				return nil
-			}
+		if p, err = processOf(ctx, tx, c.ActualLRP); err != nil || p == nil {
 			return err
 		}
 		known, err = tx.NewSelect().Model((*event.Event)(nil)).Where("target_guid = ? AND type = ? AND data LIKE ?",
@@ -178,6 +175,55 @@ func (f *Flow) InstanceCrashed(ctx context.Context, c cf.Crash) error {
 	return nil
 }
 
+// InstanceReadiness records that an instance became ready, or is ready no more. The two follow each other, so that the
+// same twice is one telling repeated.
+func (f *Flow) InstanceReadiness(ctx context.Context, a cf.ActualLRP) error {
+	kind, words := "audit.app.process.ready", "ready"
+	if !a.Ready {
+		kind, words = "audit.app.process.not-ready", "not ready"
+	}
+	data := map[string]any{"instance": string(a.Instance), "index": a.Index, "cell_id": string(a.Cell), "ready": a.Ready, "version": version(a)}
+	var p *app.Process
+	known := false
+	err := f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
+		if p, err = processOf(ctx, tx, a); err != nil || p == nil {
+			return err
+		}
+		last := new(event.Event)
+		err = tx.NewSelect().Model(last).Where("target_guid = ? AND type IN (?, ?) AND data LIKE ?",
+			p.AppGUID, "audit.app.process.ready", "audit.app.process.not-ready", `%"instance":"`+string(a.Instance)+`"%`).Order("id DESC").Limit(1).Scan(ctx)
+		if known = err == nil && last.Type == kind; known || err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		t, err := target(ctx, tx, p.AppGUID)
+		if err != nil {
+			return err
+		}
+		return event.Record(event.By(ctx, event.Actor{GUID: p.GUID, Type: "process", Name: p.Type}), tx, kind, t, data)
+	})
+	if err != nil {
+		return fmt.Errorf("readiness of %s: %w", a.LRP, err)
+	}
+	if p != nil && !known {
+		f.App.Say(p.AppGUID, "Process became %s with guid %s payload: {\"instance\"=>%q, \"index\"=>%d, \"cell_id\"=>%q, \"ready\"=>%t, \"version\"=>%q}",
+			words, p.GUID, a.Instance, a.Index, a.Cell, a.Ready, version(a))
+	}
+	return nil
+}
+
+// processOf reads the process of an instance; nil when it is gone.
+func processOf(ctx context.Context, tx bun.Tx, a cf.ActualLRP) (*app.Process, error) {
+	p := new(app.Process)
+	err := tx.NewSelect().Model(p).Where("guid = ?", a.Process).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil //nolint:nilnil // as said above
+	}
+	return p, err
+}
+
+// version of the process that an instance runs (see Process.LRP).
+func version(a cf.ActualLRP) string { return strings.TrimPrefix(string(a.LRP), a.Process+"-") }
+
 func recordCrash(ctx context.Context, tx bun.Tx, p *app.Process, c cf.Crash) error {
 	t, err := target(ctx, tx, p.AppGUID)
 	if err != nil {
@@ -188,7 +234,7 @@ func recordCrash(ctx context.Context, tx bun.Tx, p *app.Process, c cf.Crash) err
 			"exit_status": c.ExitCode, "exit_description": c.Text}
 	}
 	whole := data()
-	whole["crash_count"], whole["crash_timestamp"] = c.Crashes, c.At.UnixNano()
+	whole["crash_count"], whole["crash_timestamp"], whole["version"] = c.Crashes, c.At.UnixNano(), version(c.ActualLRP)
 	by := event.Actor{GUID: p.GUID, Type: "process", Name: p.Type}
 	if err := event.Record(event.By(ctx, by), tx, "audit.app.process.crash", t, whole); err != nil {
 		return err

@@ -54,7 +54,7 @@ type BBS struct {
 
 	feed    feed.Feed
 	stops   *chore.List
-	crashes *chore.List
+	news    *chore.List // of instances, for Outcomes
 	tasks   *chore.List
 	work    chan struct{} // wakes the loop
 	calls   chan struct{} // bounds the calls that start work on cells
@@ -81,11 +81,11 @@ func (b *BBS) Start(ctx context.Context) error {
 	b.booted = time.Now()
 	b.seen, b.waiting = map[cf.CellID]time.Time{}, map[cf.InstanceID]chan struct{}{}
 	b.work, b.calls = make(chan struct{}, 1), make(chan struct{}, startsAtOnce)
-	b.stops, b.crashes, b.tasks = chore.New(b.listStops), chore.New(b.listCrashes), chore.New(b.listDone)
+	b.stops, b.news, b.tasks = chore.New(b.listStops), chore.New(b.listNews), chore.New(b.listDone)
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	b.cancel = cancel
 	b.running.Go(func() { b.loop(run) })
-	for _, c := range []*chore.List{b.stops, b.crashes, b.tasks} {
+	for _, c := range []*chore.List{b.stops, b.news, b.tasks} {
 		b.running.Go(func() { c.Run(run) })
 	}
 	return nil
@@ -177,7 +177,7 @@ func (b *BBS) write(ctx context.Context, fn func(ctx context.Context, t *store.T
 		if t.Place {
 			b.wake()
 		}
-		for c, has := range map[*chore.List]bool{b.stops: t.Stops, b.crashes: t.Crashes, b.tasks: t.Done} {
+		for c, has := range map[*chore.List]bool{b.stops: t.Stops, b.news: t.News, b.tasks: t.Done} {
 			if has {
 				c.Wake()
 			}

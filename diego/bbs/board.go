@@ -33,17 +33,22 @@ func (b *BBS) Started(ctx context.Context, a cf.ActualLRP) error {
 			return err
 		}
 		have := *old
+		d, err := store.LRP(ctx, t.Tx, have.LRP)
+		if err != nil {
+			return err
+		}
 		if have.State != cf.LRPRunning {
-			d, err := store.LRP(ctx, t.Tx, have.LRP)
-			if err != nil {
-				return err
-			}
 			have.State, have.Since, have.Placement = cf.LRPRunning, t.Now, ""
 			have.Routable = d == nil || len(d.Routes) == 0
 		}
 		have.Host, have.Address, have.Ports, have.Ready = a.Host, a.Address, a.Ports, a.Ready
 		if reflect.DeepEqual(have, *old) {
 			return nil
+		}
+		if have.Ready != old.Ready && d != nil && d.Readiness.Asks() {
+			if err := t.RecordReadiness(ctx, have); err != nil {
+				return err
+			}
 		}
 		return t.Save(ctx, have, time.Time{})
 	})

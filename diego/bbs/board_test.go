@@ -1,8 +1,10 @@
 package bbs
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -117,6 +119,43 @@ func TestCrashIsToldUntilHeard(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		if w.settle(); len(get(&w.mu, &w.crashes)) != 1 {
 			t.Errorf("told again: %+v", get(&w.mu, &w.crashes))
+		}
+	})
+}
+
+// Outcomes hears of the readiness of instances that are asked for it, each change once, also across a restart.
+func TestReadinessIsTold(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		d := web(1)
+		d.Readiness = cf.HealthCheck{Type: "http", Endpoint: "/ready"}
+		w.must(w.Desire(ctx, d))
+		w.must(w.Desire(ctx, cf.DesiredLRP{ID: "unasked", AppID: "app-2", Stack: d.Stack, Instances: 1}))
+		w.settle()
+		for _, a := range w.all() {
+			a.Ready = a.LRP == "unasked"
+			w.must(w.Started(ctx, a))
+		}
+		if w.settle(); len(get(&w.mu, &w.ready)) != 0 {
+			t.Fatalf("nothing changed, but told %+v", get(&w.mu, &w.ready))
+		}
+		hear := set(&w.outcomes.mu, &w.outcomes.ready, func(context.Context, cf.ActualLRP) error { return errors.New("not now") })
+		a := slices.DeleteFunc(w.all(), func(a cf.ActualLRP) bool { return a.LRP == "unasked" })[0]
+		for _, a.Ready = range []bool{true, true, false} {
+			w.must(w.Started(ctx, a))
+			time.Sleep(time.Second)
+		}
+		w.kill()
+		set(&w.outcomes.mu, &w.outcomes.ready, hear)
+		w.boot()
+		time.Sleep(time.Minute)
+		w.settle()
+		told := get(&w.mu, &w.ready)
+		slices.SortFunc(told, func(a, b cf.ActualLRP) int { return cmp.Compare(a.Version, b.Version) })
+		if len(told) != 2 || !told[0].Ready || told[1].Ready || told[0].Instance != a.Instance {
+			t.Errorf("told %+v", told)
+		}
+		if n := len(get(&w.mu, &w.crashes)); n != 0 {
+			t.Errorf("not ready became %d crashes", n)
 		}
 	})
 }

@@ -110,12 +110,12 @@ func (b *BBS) converge(ctx context.Context, now time.Time) error {
 	if err := b.convergeTasks(ctx, now); err != nil {
 		return err
 	}
-	old, err := b.DB.Read().NewSelect().Model((*store.Crash)(nil)).Where("at < ?", sql.At(now.Add(-keepCrash))).Exists(ctx)
+	old, err := b.DB.Read().NewSelect().Model((*store.News)(nil)).Where("at < ?", sql.At(now.Add(-keepCrash))).Exists(ctx)
 	if err != nil || !old {
 		return err
 	}
 	return b.write(ctx, func(ctx context.Context, t *store.Txn) error {
-		_, err := t.NewDelete().Model((*store.Crash)(nil)).Where("at < ?", sql.At(now.Add(-keepCrash))).Exec(ctx)
+		_, err := t.NewDelete().Model((*store.News)(nil)).Where("at < ?", sql.At(now.Add(-keepCrash))).Exec(ctx)
 		return err
 	})
 }

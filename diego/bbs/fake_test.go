@@ -79,6 +79,7 @@ type fakeOutcomes struct {
 	mu    sync.Mutex
 	done  func(context.Context, cf.Task) error
 	crash func(context.Context, cf.Crash) error
+	ready func(context.Context, cf.ActualLRP) error
 }
 
 func (f *fakeOutcomes) TaskCompleted(ctx context.Context, t cf.Task) error {
@@ -86,6 +87,9 @@ func (f *fakeOutcomes) TaskCompleted(ctx context.Context, t cf.Task) error {
 }
 func (f *fakeOutcomes) InstanceCrashed(ctx context.Context, c cf.Crash) error {
 	return get(&f.mu, &f.crash)(ctx, c)
+}
+func (f *fakeOutcomes) InstanceReadiness(ctx context.Context, a cf.ActualLRP) error {
+	return get(&f.mu, &f.ready)(ctx, a)
 }
 
 // firstFit is an auction that takes the first cell with the stack and the memory.
@@ -122,6 +126,7 @@ type world struct {
 	stopped []cf.InstanceID
 	done    []cf.Task
 	crashes []cf.Crash
+	ready   []cf.ActualLRP
 	updated []cf.DesiredLRP
 }
 
@@ -194,6 +199,12 @@ func newWorld(t testing.TB) *world {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.crashes = append(w.crashes, c)
+			return nil
+		},
+		ready: func(_ context.Context, a cf.ActualLRP) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.ready = append(w.ready, a)
 			return nil
 		},
 	}

@@ -46,18 +46,22 @@ func (b *BBS) stop(ctx context.Context, r store.Stop) error {
 	})
 }
 
-// listCrashes lists the crashes that Outcomes does not know yet.
-func (b *BBS) listCrashes(ctx context.Context) ([]chore.Chore, error) {
-	var rows []store.Crash
+// listNews lists the crashes and changes of readiness that Outcomes does not know yet.
+func (b *BBS) listNews(ctx context.Context) ([]chore.Chore, error) {
+	var rows []store.News
 	if err := b.DB.Read().NewSelect().Model(&rows).Order("at", "guid").Limit(chore.Listed).Scan(ctx); err != nil {
-		return nil, fmt.Errorf("read crashes: %w", err)
+		return nil, fmt.Errorf("read news of instances: %w", err)
 	}
 	out := make([]chore.Chore, len(rows))
 	for i, r := range rows {
-		out[i] = chore.Chore{Key: "tell crash " + r.ID, Do: func(ctx context.Context) error {
+		out[i] = chore.Chore{Key: "tell of " + r.ID, Do: func(ctx context.Context) error {
 			call, cancel := context.WithTimeout(ctx, tellTimeout)
 			defer cancel()
-			if err := b.Outcomes.InstanceCrashed(call, r.Body.V); err != nil {
+			tell := func() error { return b.Outcomes.InstanceCrashed(call, r.Body.V.Crash) }
+			if r.Body.V.Readiness {
+				tell = func() error { return b.Outcomes.InstanceReadiness(call, r.Body.V.ActualLRP) }
+			}
+			if err := tell(); err != nil {
 				return err
 			}
 			return b.write(ctx, func(ctx context.Context, t *store.Txn) error {

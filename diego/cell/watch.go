@@ -81,8 +81,9 @@ func (l *lrp) monitor(ctx context.Context) error {
 	l.actual.State, l.actual.Ready = cf.LRPRunning, !ready.Asks()
 	if ready.Asks() {
 		l.log.Tell(cf.SourceCell, "Starting readiness health monitoring of container")
-		l.actual.Ready = ready.Try(ctx) == nil
-		l.tellReady(l.actual.Ready)
+		if l.actual.Ready = ready.Try(ctx) == nil; l.actual.Ready {
+			l.tellReady(true)
+		}
 	}
 	if err := l.started(ctx); err != nil {
 		return err

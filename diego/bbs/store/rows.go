@@ -107,12 +107,18 @@ type Stop struct {
 	Body          sql.JSON[cf.LRPEvent]
 }
 
-// Crash is a crash that Outcomes does not know yet.
-type Crash struct {
+// News is what happened to an instance and Outcomes does not know yet: a crash, or a change of its readiness.
+type News struct {
 	bun.BaseModel `bun:"table:bbs_crash"`
 	ID            string   `bun:"guid,pk"`
 	At            sql.Time `bun:"at"`
-	Body          sql.JSON[cf.Crash]
+	Body          sql.JSON[Happened]
+}
+
+// Happened is a crash; or with Readiness a change of Ready, of which only the instance counts.
+type Happened struct {
+	cf.Crash
+	Readiness bool `json:"readiness,omitempty"`
 }
 
 // clock is the one row whose version every transaction moves on.

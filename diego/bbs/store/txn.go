@@ -21,7 +21,7 @@ type Txn struct {
 	Retired []cf.InstanceID // they are to be stopped
 	Place   bool            // there is work for the auction, or room for it
 	Stops   bool            // there are new stops, ...
-	Crashes bool            // crashes, ...
+	News    bool            // news for Outcomes, ...
 	Done    bool            // completed tasks
 }
 
@@ -136,10 +136,19 @@ func (t *Txn) Tell(d *cf.DesiredLRP, a *cf.ActualLRP, gone bool) {
 
 // Record keeps a crash until Outcomes knows it.
 func (t *Txn) Record(ctx context.Context, c cf.Crash) error {
-	t.Crashes = true
-	row := &Crash{ID: string(c.Instance), At: sql.At(c.At), Body: sql.JSON[cf.Crash]{V: c}}
+	return t.record(ctx, string(c.Instance), Happened{Crash: c})
+}
+
+// RecordReadiness keeps a change of readiness until Outcomes knows it.
+func (t *Txn) RecordReadiness(ctx context.Context, a cf.ActualLRP) error {
+	return t.record(ctx, fmt.Sprintf("%s/%d", a.Instance, t.Version), Happened{Crash: cf.Crash{ActualLRP: a, At: t.Now}, Readiness: true})
+}
+
+func (t *Txn) record(ctx context.Context, id string, h Happened) error {
+	t.News = true
+	row := &News{ID: id, At: sql.At(h.At), Body: sql.JSON[Happened]{V: h}}
 	if _, err := t.NewInsert().Model(row).Exec(ctx); err != nil {
-		return fmt.Errorf("record crash of %s: %w", c.Instance, err)
+		return fmt.Errorf("record what happened to %s: %w", h.Instance, err)
 	}
 	return nil
 }

@@ -25,9 +25,6 @@ type Check struct {
 	Ports   []int  // all of them must answer; HTTP is asked at the first one only
 }
 
-// Asks tells whether there is anything to ask: a process check is passed by being alive.
-func (c Check) Asks() bool { return c.Type == "port" || c.Type == "http" }
-
 // Every is the time between two tries once the instance is well.
 func (c Check) Every() time.Duration { return or(c.Interval, 30*time.Second) }
 
