@@ -32,6 +32,8 @@ const (
 	maxBuildpack = 1 << 30
 	maxBlob      = 8 << 30 // of what the platform itself stores: droplets, buildpacks, caches
 	sweepEvery   = time.Hour
+	// orphansEvery is the number of sweeps from one look for orphans to the next: a day, as in Cloud Controller.
+	orphansEvery = 24
 )
 
 // Bits is the store. Dir and Keys must be set before Start.
@@ -43,7 +45,7 @@ type Bits struct {
 	Grace      time.Duration // how long a deleted blob stays; 0 = 24 h
 	MaxPackage int64         // bytes, zipped and unzipped; 0 = 1 GiB
 	MinFree    int64         // bytes of Dir's disk that uploads leave free; 0 = 256 MiB
-	// InUse tells whether anything refers to the blob of a key. It is asked once more when the grace of a deleted blob is
+	// InUse tells whether anything refers to the blob of a key: packages and droplets that nothing refers to go. It is asked once more when the grace of a deleted blob is
 	// over, so that an upload of the same bytes that ran beside the deletion loses nothing. Nil: nothing does.
 	InUse func(ctx context.Context, key string) (bool, error)
 
@@ -95,8 +97,14 @@ func (b *Bits) Stop(context.Context) error {
 }
 
 func (b *Bits) sweep(ctx context.Context) {
-	for {
-		if err := b.store.Sweep(ctx); err != nil && ctx.Err() == nil {
+	for n := 0; ; n++ {
+		err := b.store.Sweep(ctx)
+		if n%orphansEvery == 0 {
+			for _, kind := range []cf.BlobKind{cf.BlobPackage, cf.BlobDroplet} {
+				err = errors.Join(err, b.store.Orphans(ctx, string(kind)+"/"))
+			}
+		}
+		if err != nil && ctx.Err() == nil {
 			slog.Error("bits: sweep failed and is tried again", "error", err)
 		}
 		select {

@@ -24,6 +24,7 @@ import (
 	"ingot/rest"
 	"ingot/rest/job"
 	"ingot/rest/limit"
+	"ingot/rest/retain"
 )
 
 // API is the Cloud Controller. Set the fields, then Start.
@@ -48,6 +49,7 @@ type API struct {
 	flow   *flow.Flow
 	server *rest.Server
 	jobs   *job.Pool
+	sweep  *retain.Sweep
 }
 
 // Start brings the tables up to date, starts the jobs that an earlier process left, and begins to converge.
@@ -73,7 +75,25 @@ func (a *API) Start(ctx context.Context) error {
 	if err := a.jobs.Start(ctx); err != nil {
 		return err
 	}
-	return a.flow.Start(ctx)
+	if err := a.flow.Start(ctx); err != nil {
+		return err
+	}
+	a.sweep = &retain.Sweep{DB: a.DB, Rules: Retention()}
+	return a.sweep.Start(ctx)
+}
+
+// Retention is how long, or how many, Cloud Controller keeps (config/cloud_controller.yml of cloud_controller_ng, and its
+// clock's jobs). Builds that wait too long for their end are flow's to fail; packages and droplets beyond those that an
+// app keeps expire when a droplet is set (build.Expire), and their rows go here.
+func Retention() []retain.Rule {
+	return []retain.Rule{
+		{Table: "rest_events", Age: 31 * retain.Day},                                               // audit_events
+		{Table: "rest_jobs", Where: "state <> 'PROCESSING'", Age: 90 * retain.Day},                 // pollable_jobs
+		{Table: "build_builds", Where: "state <> 'STAGING'", Newest: 100, Of: "app_guid"},          // max_retained_builds_per_app
+		{Table: "app_deployments", Where: "status_value <> 'ACTIVE'", Newest: 100, Of: "app_guid"}, // max_retained_deployments_per_app
+		{Table: "build_droplets", Where: "state = 'EXPIRED' AND blob_key = ''"},                    // expired_resource_cleanup
+		{Table: "build_packages", Where: "state = 'EXPIRED' AND blob_key = ''"},
+	}
 }
 
 func (a *API) migrate(ctx context.Context) error {
@@ -92,7 +112,11 @@ func (a *API) migrate(ctx context.Context) error {
 
 // Stop ends convergence and lets running jobs end until ctx's deadline.
 func (a *API) Stop(ctx context.Context) error {
-	return errors.Join(a.flow.Stop(ctx), a.jobs.Stop(ctx))
+	var err error
+	if a.sweep != nil {
+		err = a.sweep.Stop(ctx)
+	}
+	return errors.Join(err, a.flow.Stop(ctx), a.jobs.Stop(ctx))
 }
 
 // TaskCompleted and InstanceCrashed take the scheduler's outcomes: the API is cf.Outcomes once it was started.

@@ -33,7 +33,7 @@ func features() []feature {
 		{"metrics", "beta", "/metrics for Prometheus on loopback; PromQL in log-cache is absent"},
 		{"HTTP/2 and gRPC", "beta", "with clients on the TLS port and with apps; WebSockets over HTTP/2 are absent: clients use HTTP/1.1 for them"},
 		{"route services", "absent", ""},
-		{"encryption of secrets in the database", "absent", "files with keys and databases are 0600 in a 0700 folder"},
+		{"encryption of secrets in the database", "beta", "variables, buildpack URLs, job payloads, LRPs and tasks; keys rotate online; the key file beside the data protects copies of the database, not a stolen disk"},
 		{"rate limits", "beta", "20,000 requests an hour a user, 1,000 an address without a token, admins exempt; counted in each API process"},
 		{"tasks, sidecars", "absent", ""},
 		{"services and service brokers", "absent", ""},
@@ -45,7 +45,7 @@ func features() []feature {
 		{"application security groups", "absent", "CF's two default groups are applied"},
 		{"container-to-container networking", "absent", ""},
 		{"several machines", "absent", ""},
-		{"PostgreSQL and MySQL as stores", "absent", "SQLite only"},
+		{"PostgreSQL and MySQL as stores", "beta", "PostgreSQL 15 and MariaDB 10.11; one Ingot on a database; from SQLite nothing is moved over"},
 		{"syslog drains, firehose", "absent", ""},
 	}
 }

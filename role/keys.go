@@ -1,6 +1,7 @@
 package role
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,17 +29,15 @@ type keyring struct {
 	Keys   *seal.Keys
 	Stores []*sql.DB
 
-	wake  chan struct{}
-	ready atomic.Bool // the fields are set
-	stop  context.CancelFunc
-	done  sync.WaitGroup
+	settled time.Duration // see drop; 0 = twice the longest transaction
+	wake    chan struct{}
+	ready   atomic.Bool // the fields are set
+	stop    context.CancelFunc
+	done    sync.WaitGroup
 }
 
 // resealEvery finds what a writer sealed with the older key in the moment of a rotation.
 const resealEvery = 10 * time.Minute
-
-// settled is how long after a rotation nobody writes what was sealed before: twice the longest transaction.
-const settled = 2 * time.Minute
 
 func (k *keyring) Start(context.Context) error {
 	ctx, stop := context.WithCancel(context.Background())
@@ -110,7 +109,8 @@ func (k *keyring) list(ctx context.Context) (out []keyState, err error) {
 	return out, nil
 }
 
-// drop forgets a key that nothing needs any more.
+// drop forgets a key that nothing needs any more: no value is sealed with it, and so long after the rotation nobody writes what
+// was sealed before it.
 func (k *keyring) drop(ctx context.Context, label string) error {
 	all, err := k.list(ctx)
 	if err != nil {
@@ -120,7 +120,7 @@ func (k *keyring) drop(ctx context.Context, label string) error {
 		if one.Label != label || one.Newest {
 			continue
 		}
-		if wait := settled - time.Since(one.Retired); wait > 0 {
+		if wait := cmp.Or(k.settled, 2*time.Minute) - time.Since(one.Retired); wait > 0 {
 			return fmt.Errorf("key %s was in use until a moment ago; try again in %s", label, wait.Round(time.Second))
 		}
 		if one.Sealed > 0 {
@@ -227,14 +227,17 @@ func offlineKeys(c Config, method string) (all []keyState, err error) {
 	if method == http.MethodDelete {
 		return nil, errors.New("only a running ingot can tell whether a key is still needed; start it with `ingot up`")
 	}
+	if _, err := seal.Load(c.keyFile()); err != nil {
+		return nil, fmt.Errorf("%w; `ingot up` makes it", err)
+	}
 	held, err := lock.Folder(c.Data)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, held.Release()) }()
-	k, err := seal.Load(c.keyFile())
+	k, err := seal.Load(c.keyFile()) // nobody changes it any more
 	if err != nil {
-		return nil, fmt.Errorf("%w; `ingot up` makes it", err)
+		return nil, err
 	}
 	if method == http.MethodPost {
 		if _, err := k.Rotate(); err != nil {

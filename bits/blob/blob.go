@@ -173,6 +173,25 @@ func (s *Store) Sweep(ctx context.Context) error {
 	})
 }
 
+// Orphans removes, as Remove does, the blobs below prefix that are older than the grace and that nobody uses: those of a
+// process that was killed between a blob and the row that was to refer to it.
+func (s *Store) Orphans(ctx context.Context, prefix string) error {
+	return s.each(ctx, prefix, func(o *blob.ListObject) error {
+		if s.InUse == nil || time.Since(o.ModTime) < s.Grace {
+			return nil
+		}
+		used, err := s.InUse(ctx, o.Key)
+		if err != nil || used {
+			return err
+		}
+		if _, marked, err := s.Size(ctx, graves+o.Key); err != nil || marked {
+			return err
+		}
+		slog.Info("blob store: nobody uses", "blob", o.Key)
+		return s.Remove(ctx, o.Key)
+	})
+}
+
 func (s *Store) each(ctx context.Context, prefix string, f func(o *blob.ListObject) error) error {
 	list := s.bucket.List(&blob.ListOptions{Prefix: prefix})
 	for {

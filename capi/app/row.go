@@ -31,7 +31,7 @@ type App struct {
 	SpaceGUID  string                        `bun:"space_guid"`
 	State      State                         `bun:"state"`
 	Lifecycle  string                        `bun:"lifecycle"`
-	Buildpacks sql.JSON[[]string]            `bun:"buildpacks"`
+	Buildpacks sql.Sealed[[]string]          `bun:"buildpacks"` // a URL may hold a password
 	Stack      string                        `bun:"stack"`
 	Env        sql.Sealed[map[string]string] `bun:"env"`
 	Droplet    string                        `bun:"droplet_guid"` // the current droplet, or ""
@@ -40,15 +40,15 @@ type App struct {
 }
 
 func (a *App) secrets() sql.Secrets {
-	return sql.Secrets{Table: "app_apps", GUID: a.GUID, Columns: []sql.Secret{{Column: "env", Value: &a.Env}}}
+	return sql.Secrets{Table: "app_apps", GUID: a.GUID, Columns: []sql.Secret{{Column: "env", Value: &a.Env}, {Column: "buildpacks", Value: &a.Buildpacks}}}
 }
 
-// BeforeAppendModel encrypts the environment.
+// BeforeAppendModel encrypts the environment and the buildpacks.
 func (a *App) BeforeAppendModel(ctx context.Context, q bun.Query) error {
 	return a.secrets().Seal(ctx, q)
 }
 
-// AfterScanRow decrypts it.
+// AfterScanRow decrypts them.
 func (a *App) AfterScanRow(ctx context.Context) error { return a.secrets().Open(ctx) }
 
 // Process is a row of processes: one type of process of an app. Its guid is the app's for web.

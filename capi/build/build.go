@@ -31,7 +31,7 @@ var migrations embed.FS
 
 // Migrate brings the family's tables up to date.
 func Migrate(ctx context.Context, db *sql.DB) error {
-	return db.Migrate(ctx, migrations, "capi_build_schema")
+	return db.Migrate(ctx, migrations, "capi_build_schema", new(Build).secrets())
 }
 
 // Family holds the nouns. Set its fields, then take its Nouns, Routes and Jobs.

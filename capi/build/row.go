@@ -1,6 +1,8 @@
 package build
 
 import (
+	"context"
+
 	"github.com/uptrace/bun"
 
 	"ingot/cf"
@@ -48,13 +50,25 @@ type Build struct {
 	ErrorText   string                  `bun:"error_text"`
 	DropletGUID string                  `bun:"droplet_guid"`
 	Lifecycle   string                  `bun:"lifecycle"`
-	Buildpacks  sql.JSON[[]string]      `bun:"buildpacks"`
+	Buildpacks  sql.Sealed[[]string]    `bun:"buildpacks"` // a URL may hold a password
 	Stack       string                  `bun:"stack"`
 	MemoryMB    int                     `bun:"memory_mb"`
 	DiskMB      int                     `bun:"disk_mb"`
 	LogRate     int64                   `bun:"log_rate"`
 	CreatedBy   sql.JSON[CreatedByUser] `bun:"created_by"`
 }
+
+func (b *Build) secrets() sql.Secrets {
+	return sql.Secrets{Table: "build_builds", GUID: b.GUID, Columns: []sql.Secret{{Column: "buildpacks", Value: &b.Buildpacks}}}
+}
+
+// BeforeAppendModel encrypts the buildpacks.
+func (b *Build) BeforeAppendModel(ctx context.Context, q bun.Query) error {
+	return b.secrets().Seal(ctx, q)
+}
+
+// AfterScanRow decrypts them.
+func (b *Build) AfterScanRow(ctx context.Context) error { return b.secrets().Open(ctx) }
 
 // CreatedByUser is who asked for a build.
 type CreatedByUser struct {

@@ -15,7 +15,7 @@ import (
 // Sealed keeps a value encrypted in a $text or $json column. V is the plaintext; printing or marshalling the column tells
 // nothing of it. The row says where it rests, once for reads and for writes:
 //
-//	func (a *App) secrets() sql.Secrets { return sql.Secrets{Table: "app_apps", GUID: a.GUID, Columns: []sql.Secret{{"env", &a.Env}}} }
+//	func (a *App) secrets() sql.Secrets { return sql.Secrets{Table: "app_apps", GUID: a.GUID, Columns: []sql.Secret{{Column: "env", Value: &a.Env}}} }
 //	func (a *App) BeforeAppendModel(ctx context.Context, q bun.Query) error { return a.secrets().Seal(ctx, q) }
 //	func (a *App) AfterScanRow(ctx context.Context) error { return a.secrets().Open(ctx) }
 //

@@ -3,6 +3,7 @@ package job_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -277,5 +278,37 @@ func TestBounded(t *testing.T) {
 	}
 	if most.Load() > 3 {
 		t.Errorf("%d at the same time", most.Load())
+	}
+}
+
+// TestClaims: several processes on one store share its jobs; each job is run by one of them, once.
+func TestClaims(t *testing.T) {
+	db := resttest.Open(t)
+	const jobs = 60
+	var guids []string
+	for range jobs {
+		guids = append(guids, enqueue(t, db, "count"))
+	}
+	var ran sync.Map
+	var twice, total atomic.Int64
+	kind := job.Kind{Operation: "count", Run: func(_ context.Context, j *job.Job) error {
+		if _, seen := ran.LoadOrStore(j.GUID, true); seen {
+			twice.Add(1)
+		}
+		total.Add(1)
+		return nil
+	}}
+	for i := range 4 {
+		p := &job.Pool{DB: db, Holder: string(rune('a' + i)), Kinds: []job.Kind{kind}}
+		start(t, p)
+		p.Wake()
+	}
+	for _, g := range guids {
+		if j := ended(t, db, g); j.State != job.Complete || j.Tries != 1 {
+			t.Errorf("%+v", j)
+		}
+	}
+	if twice.Load() != 0 || total.Load() != jobs {
+		t.Errorf("%d runs of %d jobs, %d of them twice", total.Load(), jobs, twice.Load())
 	}
 }

@@ -38,7 +38,7 @@ var databases = []database{
 	{
 		name: "MariaDB", engine: "mysql", files: map[string]string{
 			"init.sql": "CREATE DATABASE ingot;\nCREATE USER ingot@'127.0.0.1' IDENTIFIED BY '" + dbPassword + "';\nGRANT ALL ON ingot.* TO ingot@'127.0.0.1';\n"},
-		lines: []string{"/usr/bin/mariadb-install-db --no-defaults --datadir=DIR/data --auth-root-authentication-method=normal --skip-test-db --skip-name-resolve"},
+		lines: []string{"/usr/bin/mariadb-install-db --no-defaults --datadir=DIR/data --auth-root-authentication-method=normal --skip-test-db --skip-name-resolve --tmpdir=DIR"},
 		serve: "/usr/sbin/mariadbd --no-defaults --datadir=DIR/data --socket=DIR/s --bind-address=127.0.0.1 --port=3306 --skip-name-resolve --init-file=DIR/init.sql --tmpdir=DIR",
 		after: "mariadb -h 127.0.0.1 -u ingot -p" + dbPassword + " ingot -e 'SELECT 1'",
 		url:   "mysql://ingot:" + dbEscaped + "@127.0.0.1:3306/ingot",

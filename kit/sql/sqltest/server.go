@@ -36,7 +36,7 @@ var (
 	mariadb = engine{
 		name: "MariaDB",
 		initialize: []string{"/usr/bin/mariadb-install-db", "--no-defaults", "--datadir=DIR/data", "--auth-root-authentication-method=normal",
-			"--skip-test-db", "--skip-name-resolve", "--innodb-flush-method=nosync", "--innodb-log-file-size=8M"},
+			"--skip-test-db", "--skip-name-resolve", "--tmpdir=DIR", "--innodb-flush-method=nosync", "--innodb-log-file-size=8M"},
 		serve: []string{"/usr/sbin/mariadbd", "--no-defaults", "--datadir=DIR/data", "--socket=DIR/mysql.sock", "--skip-networking", "--pid-file=DIR/pid",
 			"--max-connections=400", "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=8M", "--innodb-flush-method=nosync",
 			"--innodb-flush-log-at-trx-commit=0", "--skip-innodb-doublewrite", "--tmpdir=DIR"},

@@ -1,4 +1,4 @@
-package sql
+package sqltest_test
 
 import (
 	"bytes"
@@ -16,20 +16,25 @@ import (
 	"github.com/uptrace/bun"
 
 	"ingot/kit/seal"
+	"ingot/kit/sql"
+	"ingot/kit/sql/sqltest"
 )
 
-const canary = "canary-3f1c"
+const (
+	canary = "canary-3f1c"
+	step   = 50 // values that one transaction encrypts anew
+)
 
 type safe struct {
 	bun.BaseModel `bun:"table:safes"`
-	ID            int64                     `bun:"id,pk,autoincrement"`
-	GUID          string                    `bun:"guid"`
-	Env           Sealed[map[string]string] `bun:"env"`
-	Word          Sealed[string]            `bun:"word"`
+	ID            int64                         `bun:"id,pk,autoincrement"`
+	GUID          string                        `bun:"guid"`
+	Env           sql.Sealed[map[string]string] `bun:"env"`
+	Word          sql.Sealed[string]            `bun:"word"`
 }
 
-func (s *safe) secrets() Secrets {
-	return Secrets{Table: "safes", GUID: s.GUID, Columns: []Secret{{"env", &s.Env}, {"word", &s.Word}}}
+func (s *safe) secrets() sql.Secrets {
+	return sql.Secrets{Table: "safes", GUID: s.GUID, Columns: []sql.Secret{{Column: "env", Value: &s.Env}, {Column: "word", Value: &s.Word}}}
 }
 func (s *safe) BeforeAppendModel(ctx context.Context, q bun.Query) error {
 	return s.secrets().Seal(ctx, q)
@@ -39,20 +44,20 @@ func (s *safe) AfterScanRow(ctx context.Context) error { return s.secrets().Open
 // unsafe is the same without the two functions.
 type unsafe struct {
 	bun.BaseModel `bun:"table:safes"`
-	GUID          string         `bun:"guid"`
-	Word          Sealed[string] `bun:"word"`
+	GUID          string             `bun:"guid"`
+	Word          sql.Sealed[string] `bun:"word"`
 }
 
 var safes = fstest.MapFS{"migrations/001_safes.sql": {Data: []byte(
 	"-- +goose Up\nCREATE TABLE IF NOT EXISTS safes (id $serial, guid $guid NOT NULL, env $json, word $text, UNIQUE (guid)) $options;\n")}}
 
-func migrateSafes(t testing.TB, db *DB, k *seal.Keys) error {
+func migrateSafes(t testing.TB, db *sql.DB, k *seal.Keys) error {
 	t.Helper()
 	db.Keys = k
 	return db.Migrate(t.Context(), safes, "safes_schema", new(safe).secrets())
 }
 
-func put(ctx context.Context, db *DB, rows ...*safe) error {
+func put(ctx context.Context, db *sql.DB, rows ...*safe) error {
 	return db.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
 		for _, r := range rows {
 			if _, err := tx.NewInsert().Model(r).Exec(ctx); err != nil {
@@ -64,7 +69,7 @@ func put(ctx context.Context, db *DB, rows ...*safe) error {
 }
 
 func newSafe(guid, value string) *safe {
-	return &safe{GUID: guid, Env: Sealed[map[string]string]{V: map[string]string{"A": value}}, Word: Sealed[string]{V: value}}
+	return &safe{GUID: guid, Env: sql.Sealed[map[string]string]{V: map[string]string{"A": value}}, Word: sql.Sealed[string]{V: value}}
 }
 
 func must(t testing.TB, err error) {
@@ -75,7 +80,7 @@ func must(t testing.TB, err error) {
 }
 
 func TestSealedColumn(t *testing.T) {
-	db := open(t)
+	db := sqltest.Open(t)
 	must(t, migrateSafes(t, db, seal.New()))
 	must(t, put(t.Context(), db, newSafe("a", canary), newSafe("b", "other"), &safe{GUID: "none"}))
 	var all []safe
@@ -84,7 +89,7 @@ func TestSealedColumn(t *testing.T) {
 		t.Fatalf("read %d rows", len(all))
 	}
 	var raw string
-	must(t, db.Read().NewSelect().Table("safes").ColumnExpr("env || word").Where("guid = 'a'").Scan(t.Context(), &raw))
+	must(t, db.Read().NewSelect().Table("safes").ColumnExpr("concat(env, word)").Where("guid = 'a'").Scan(t.Context(), &raw))
 	if strings.Contains(raw, canary) || strings.Count(raw, seal.Prefix) != 2 {
 		t.Errorf("the column holds %s", raw)
 	}
@@ -115,7 +120,7 @@ func TestSealedColumn(t *testing.T) {
 }
 
 func TestSealedRefusals(t *testing.T) {
-	db := open(t)
+	db := sqltest.Open(t)
 	if err := migrateSafes(t, db, nil); !errors.Is(err, seal.ErrNoKey) {
 		t.Errorf("without keys: %v", err)
 	}
@@ -140,7 +145,7 @@ func TestSealedRefusals(t *testing.T) {
 		t.Error("a row without guid was written")
 	}
 	err := db.Write(t.Context(), func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.NewInsert().Model(&unsafe{GUID: "c", Word: Sealed[string]{V: canary}}).Exec(ctx)
+		_, err := tx.NewInsert().Model(&unsafe{GUID: "c", Word: sql.Sealed[string]{V: canary}}).Exec(ctx)
 		return err
 	})
 	if err == nil {
@@ -166,11 +171,11 @@ func files(t *testing.T, path string) (out []byte) {
 
 // TestPlaintextIsEncrypted: what an older ingot left is encrypted at the start, and no page keeps it.
 func TestPlaintextIsEncrypted(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "x.db")
-	db := openAt(t, path)
+	path := filepath.Join(t.TempDir(), "x.db") // servers remove what is deleted by themselves
+	db := sqltest.OpenAt(t, path)
 	must(t, db.Migrate(t.Context(), safes, "safes_schema"))
 	must(t, db.Write(t.Context(), func(ctx context.Context, tx bun.Tx) error {
-		for i := range 3 * resealStep {
+		for i := range 3 * step {
 			env := fmt.Sprintf(`{"A":"%s %d %s"}`, canary, i, strings.Repeat("x", 300))
 			if _, err := tx.ExecContext(ctx, "INSERT INTO safes (guid, env, word) VALUES (?, ?, '')", fmt.Sprintf("g%03d", i), env); err != nil {
 				return err
@@ -183,24 +188,24 @@ func TestPlaintextIsEncrypted(t *testing.T) {
 		t.Fatal("this test cannot fail: the files do not hold plaintext before")
 	}
 	must(t, db.Close())
-	db = openAt(t, path)
+	db = sqltest.OpenAt(t, path)
 	must(t, migrateSafes(t, db, seal.New()))
 	if bytes.Contains(files(t, path), []byte(canary)) {
 		t.Error("the files hold plaintext")
 	}
 	var all []safe
 	must(t, db.Read().NewSelect().Model(&all).Order("guid").Scan(t.Context()))
-	if len(all) != 3*resealStep-1 || !strings.HasPrefix(all[5].Env.V["A"], canary+" 5") {
+	if len(all) != 3*step-1 || !strings.HasPrefix(all[5].Env.V["A"], canary+" 5") {
 		t.Errorf("%d rows", len(all))
 	}
 }
 
 // TestResealWhileWriting: keys rotate while others write; nothing is lost, and the older key is not needed any more.
 func TestResealWhileWriting(t *testing.T) {
-	db := open(t)
+	db := sqltest.Open(t)
 	keys := seal.New()
 	must(t, migrateSafes(t, db, keys))
-	const rows = 4 * resealStep
+	const rows = 4 * step
 	for i := range rows {
 		must(t, put(t.Context(), db, newSafe(fmt.Sprintf("g%03d", i), "0")))
 	}
