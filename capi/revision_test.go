@@ -112,7 +112,7 @@ func TestRollback(t *testing.T) {
 }
 
 // TestRetention: an app keeps a hundred revisions and a hundred deployments, those that are used among them.
-func TestRetention(t *testing.T) {
+func TestRevisionsKept(t *testing.T) {
 	w, guid := running(t)
 	deployments := func() int {
 		return int(w.Must(200, "admin", "GET /v3/deployments?app_guids="+guid, nil).Get("pagination", "total_results").(float64))

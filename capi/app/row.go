@@ -5,6 +5,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"ingot/cf"
 	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/row"
@@ -78,6 +79,9 @@ type Process struct {
 	ReadinessEndpoint   string `bun:"readiness_endpoint"`
 	ReadinessInvocation int    `bun:"readiness_invocation"`
 	ReadinessInterval   int    `bun:"readiness_interval"`
+
+	Used     Used         `bun:"embed:used_"`
+	Sidecars []cf.Sidecar `bun:"-"` // set by With
 
 	shown    string        // the command as the answer shows it
 	embedded []rest.Object // its instances, if the answer shall carry them

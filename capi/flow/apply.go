@@ -36,10 +36,16 @@ func (f *Flow) apply(ctx context.Context, guid string, m manifest.App) error {
 		if err := f.applyProcesses(ctx, tx, h, a, m.Processes); err != nil {
 			return err
 		}
+		if err := applySidecars(ctx, tx, a, m.Sidecars); err != nil {
+			return err
+		}
 		if err := f.applyApp(ctx, tx, a, m); err != nil {
 			return err
 		}
 		if touched, err = f.applyRoutes(ctx, tx, a, m); err != nil {
+			return err
+		}
+		if err := f.account(ctx, tx, a); err != nil {
 			return err
 		}
 		for _, s := range m.Services { // no service instance exists yet, of whatever name
@@ -114,8 +120,13 @@ func (f *Flow) applyProcesses(ctx context.Context, tx bun.Tx, h *quota.Held, a *
 		if err := row.Update(ctx, tx, p); err != nil {
 			return err
 		}
+		if w.MemoryMB != nil {
+			if err := app.Bears(ctx, tx, p); err != nil {
+				return err
+			}
+		}
 		if told["scale"] {
-			if err := app.Fits(ctx, tx, h, a, p); err != nil {
+			if err := f.App.Fits(ctx, tx, h, a, p); err != nil {
 				return err
 			}
 		}
@@ -126,6 +137,24 @@ func (f *Flow) applyProcesses(ctx context.Context, tx bun.Tx, h *quota.Held, a *
 			if err := f.App.RecordProcess(ctx, tx, what, p, triggered(map[string]any{})); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// applySidecars makes or changes the sidecars that a manifest names; it takes none away.
+func applySidecars(ctx context.Context, tx bun.Tx, a *app.App, want []manifest.Sidecar) error {
+	for _, w := range want {
+		s, err := app.SidecarNamed(ctx, tx, a, w.Name)
+		if err != nil {
+			return err
+		}
+		s.Command, s.ProcessTypes.V = w.Command, w.Types
+		if w.MemoryMB != nil {
+			s.MemoryMB = *w.MemoryMB
+		}
+		if err := app.PutSidecar(ctx, tx, s); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -204,11 +204,14 @@ func (f *Flow) turn(c *rest.Call, a *app.App, state app.State, verb, line string
 		}
 		if anew {
 			if revised, err = anewOf(ctx, tx, a, verb); err == nil {
-				err = fits(ctx, tx, h, a, "")
+				err = f.fits(ctx, tx, h, a, "")
 			}
 			if err != nil {
 				return err
 			}
+		}
+		if err := f.account(ctx, tx, a); err != nil {
+			return err
 		}
 		return app.Record(ctx, tx, "audit.app."+verb, a, nil)
 	})
@@ -240,7 +243,7 @@ func anewOf(ctx context.Context, tx bun.Tx, a *app.App, verb string) (revised bo
 }
 
 // fits refuses what the quotas of a started app have no room for: its processes as they were written, or one of them.
-func fits(ctx context.Context, tx bun.Tx, h *quota.Held, a *app.App, one string) error {
+func (f *Flow) fits(ctx context.Context, tx bun.Tx, h *quota.Held, a *app.App, one string) error {
 	ps, err := app.ProcessesOf(ctx, tx, a.GUID)
 	if err != nil {
 		return err
@@ -248,7 +251,7 @@ func fits(ctx context.Context, tx bun.Tx, h *quota.Held, a *app.App, one string)
 	if one != "" {
 		ps = slices.DeleteFunc(ps, func(p *app.Process) bool { return p.GUID != one })
 	}
-	return app.Fits(ctx, tx, h, a, ps...)
+	return f.App.Fits(ctx, tx, h, a, ps...)
 }
 
 // renew gives the processes of an app new versions, of its present droplet and of that revision. The web processes of
@@ -341,7 +344,10 @@ func (f *Flow) assign(c *rest.Call) error {
 		if err != nil {
 			return err
 		}
-		return mapDroplet(ctx, tx, a, t.guid)
+		if err := mapDroplet(ctx, tx, a, t.guid); err != nil {
+			return err
+		}
+		return f.account(ctx, tx, a)
 	})
 	if err != nil {
 		return err

@@ -21,12 +21,14 @@ import (
 	"ingot/capi/build"
 	"ingot/capi/org"
 	"ingot/capi/route"
+	"ingot/capi/task"
 	"ingot/cf"
 	"ingot/kit/run"
 	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/event"
 	"ingot/rest/job"
+	"ingot/rest/quota"
 )
 
 // Flow joins the families. Set its fields, call Join before the families make their nouns, and Start once the tables
@@ -46,6 +48,7 @@ type Flow struct {
 	Route *route.Family
 	Org   *org.Family
 	Admin *admin.Family
+	Task  *task.Family
 
 	bell  chan struct{} // rings when a deployment begins or is steered
 	locks keyed
@@ -72,7 +75,9 @@ func (f *Flow) Join() {
 	}
 	f.Org.SpaceContents = append(f.Org.SpaceContents, f.emptySpace)
 	f.Org.OrgContents = append(f.Org.OrgContents, f.emptyOrg)
-	f.Org.Usages = append(f.Org.Usages, app.Count, route.Count)
+	f.App.Counters, f.App.Pack, f.Task.App = []quota.Counter{app.Count, task.Count}, pack, target
+	f.Org.Usages = append(f.Org.Usages, app.Count, task.Count, route.Count)
+	f.Admin.ReseedApps = f.App.Reseed
 	f.Admin.StackUsed = func(ctx context.Context, db bun.IDB, name string) (bool, error) {
 		return db.NewSelect().Model((*app.App)(nil)).Where("stack = ?", name).Exists(ctx)
 	}
@@ -101,6 +106,9 @@ func (f *Flow) Routes() []rest.Route {
 		{Pattern: "GET " + ofApp + "/manifest", Handle: f.showManifest},
 		{Pattern: "POST " + ofApp + "/actions/clear_buildpack_cache", Handle: f.clearCache},
 		{Pattern: "POST /v3/builds", Handle: f.stage},
+		{Pattern: "POST " + ofApp + "/tasks", Handle: f.createTask},
+		{Pattern: "POST /v3/tasks/{guid}/actions/cancel", Handle: f.cancelTask},
+		{Pattern: "PUT /v3/tasks/{guid}/cancel", Handle: f.cancelTask},
 		{Pattern: "POST /v3/deployments/{guid}/actions/cancel", Handle: f.cancelDeployment},
 		{Pattern: "POST /v3/deployments/{guid}/actions/continue", Handle: f.continueDeployment},
 		{Pattern: "POST " + ofSpace + "/actions/apply_manifest", Handle: f.applyManifest},

@@ -257,6 +257,17 @@ func present(ctx context.Context, db bun.IDB, a *app.App) (manifest.Now, error) 
 	for _, m := range mapped {
 		n.Routes = append(n.Routes, manifest.NowRoute{Route: m.Route.URL(), Protocol: m.To.Protocol, Options: m.Route.Options.V})
 	}
+	beside, err := app.SidecarsOf(ctx, db, a.GUID)
+	if err != nil {
+		return n, err
+	}
+	for _, s := range beside {
+		now := manifest.NowSidecar{Name: s.Name, Types: s.ProcessTypes.V, Command: s.Command}
+		if s.MemoryMB > 0 {
+			now.Memory = manifest.Megabytes(s.MemoryMB)
+		}
+		n.Sidecars = append(n.Sidecars, now)
+	}
 	ps, err := app.ProcessesOf(ctx, db, a.GUID)
 	for i, p := range ps {
 		if slices.ContainsFunc(ps[i+1:], func(o *app.Process) bool { return o.Type == p.Type }) {

@@ -2,6 +2,7 @@ package flow
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -36,18 +37,12 @@ func (f *Flow) remove(ctx context.Context, j *job.Job, guid string) error {
 			return fmt.Errorf("cancel staging %s: %w", b, err)
 		}
 	}
-	err = f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if err := f.DB.LockRow(ctx, tx, "app_apps", guid); err != nil { // nothing is mapped to it any more
-			return err
+	for err = errNewTask; errors.Is(err, errNewTask); { // each time somebody was quicker
+		if err := f.abortTasks(ctx, guid); err != nil {
+			return fmt.Errorf("cancel tasks of %s: %w", guid, err)
 		}
-		if err := f.Route.Unmap(ctx, tx, guid); err != nil {
-			return err
-		}
-		if err := build.Purge(ctx, tx, guid); err != nil {
-			return err
-		}
-		return app.Purge(ctx, tx, j, guid)
-	})
+		err = f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error { return f.removeRows(ctx, tx, j, guid) })
+	}
 	if err != nil {
 		return fmt.Errorf("delete app %s: %w", guid, err)
 	}
@@ -59,6 +54,23 @@ func (f *Flow) remove(ctx context.Context, j *job.Job, guid string) error {
 	}
 	f.App.Say(guid, "Deleted app with guid %s", guid)
 	return nil
+}
+
+// removeRows deletes the rows of an app in all families.
+func (f *Flow) removeRows(ctx context.Context, tx bun.Tx, j *job.Job, guid string) error {
+	if err := f.DB.LockRow(ctx, tx, "app_apps", guid); err != nil { // nothing is mapped to it any more
+		return err
+	}
+	if err := f.lastUse(ctx, tx, guid); err != nil {
+		return err
+	}
+	if err := f.Route.Unmap(ctx, tx, guid); err != nil {
+		return err
+	}
+	if err := build.Purge(ctx, tx, guid); err != nil {
+		return err
+	}
+	return app.Purge(ctx, tx, j, guid)
 }
 
 // emptySpace deletes what apps and routes keep in a space; a part of deleting it.

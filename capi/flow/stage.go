@@ -22,6 +22,7 @@ import (
 	"ingot/rest"
 	"ingot/rest/access"
 	"ingot/rest/row"
+	"ingot/rest/usage"
 )
 
 // fit says what is wrong with buildpacks and a stack, in CF's words, or "".
@@ -188,6 +189,9 @@ func (f *Flow) beginBuild(ctx context.Context, tx bun.Tx, b *build.Build) error 
 	}
 	a, err := app.ByGUID(ctx, tx, b.AppGUID)
 	if err != nil {
+		return err
+	}
+	if err := useOfBuild(ctx, tx, b, usage.StagingStarted, nil); err != nil {
 		return err
 	}
 	return app.Record(ctx, tx, "audit.app.build.create", a, map[string]any{"build_guid": b.GUID, "package_guid": b.PackageGUID})

@@ -21,6 +21,15 @@ type Now struct {
 	Routes     []NowRoute        `yaml:"routes,omitempty"`
 	Metadata   NowMetadata       `yaml:"metadata,omitempty"`
 	Processes  []NowProcess      `yaml:"processes,omitempty"`
+	Sidecars   []NowSidecar      `yaml:"sidecars,omitempty"`
+}
+
+// NowSidecar is a sidecar of the app.
+type NowSidecar struct {
+	Name    string   `yaml:"name"`
+	Types   []string `yaml:"process_types"`
+	Command string   `yaml:"command"`
+	Memory  string   `yaml:"memory,omitempty"`
 }
 
 // NowRoute is a route that is mapped to the app.
