@@ -43,6 +43,7 @@ type API struct {
 	Logs      cf.Logs
 	Gate      *run.Gate       // stops a push at its steps; nil in life
 	Linger    time.Duration   // see build.Family
+	Staging   time.Duration   // see flow.Flow
 	Limits    *limit.Requests // of requests an hour; nil = the platform's
 
 	Org   *org.Family   // made by Start
@@ -63,7 +64,7 @@ func (a *API) Start(ctx context.Context) error {
 	routes := &route.Family{DB: a.DB, Domain: a.Domain}
 	tasks := &task.Family{}
 	a.flow = &flow.Flow{DB: a.DB, Scheduler: a.Scheduler, Blobs: a.Blobs, Logs: a.Logs, Gate: a.Gate, URL: a.URL,
-		Domain: "apps." + a.Domain, App: apps, Build: builds, Route: routes, Task: tasks, Org: a.Org, Admin: a.Admin}
+		Staging: a.Staging, Domain: "apps." + a.Domain, App: apps, Build: builds, Route: routes, Task: tasks, Org: a.Org, Admin: a.Admin}
 	a.flow.Join()
 	if err := a.migrate(ctx); err != nil {
 		return err
@@ -87,14 +88,13 @@ func (a *API) Start(ctx context.Context) error {
 
 // Retention is how long, or how many, Cloud Controller keeps (config/cloud_controller.yml of cloud_controller_ng, and its
 // clock's jobs). Builds that wait too long for their end are flow's to fail; packages and droplets beyond those that an
-// app keeps expire when a droplet is set (build.Expire), and their rows go here.
+// app keeps expire when a droplet is set (build.Expire), and their rows go here. Deployments and revisions are their makers' to count.
 func Retention() []retain.Rule {
 	return []retain.Rule{
-		{Table: "rest_events", Age: 31 * retain.Day},                                               // audit_events
-		{Table: "rest_jobs", Where: "state <> 'PROCESSING'", Age: 90 * retain.Day},                 // pollable_jobs
-		{Table: "build_builds", Where: "state <> 'STAGING'", Newest: 100, Of: "app_guid"},          // max_retained_builds_per_app
-		{Table: "app_deployments", Where: "status_value <> 'ACTIVE'", Newest: 100, Of: "app_guid"}, // max_retained_deployments_per_app
-		{Table: "build_droplets", Where: "state = 'EXPIRED' AND blob_key = ''"},                    // expired_resource_cleanup
+		{Table: "rest_events", Age: 31 * retain.Day},                                      // audit_events
+		{Table: "rest_jobs", Where: "state <> 'PROCESSING'", Age: 90 * retain.Day},        // pollable_jobs
+		{Table: "build_builds", Where: "state <> 'STAGING'", Newest: 100, Of: "app_guid"}, // max_retained_builds_per_app
+		{Table: "build_droplets", Where: "state = 'EXPIRED' AND blob_key = ''"},           // expired_resource_cleanup
 		{Table: "build_packages", Where: "state = 'EXPIRED' AND blob_key = ''"},
 		{Table: "task_tasks", Where: "state IN ('SUCCEEDED', 'FAILED')", Age: 31 * retain.Day, By: "updated_at"},    // completed_tasks
 		{Table: "rest_app_usage", Where: "id < (SELECT MAX(id) FROM rest_app_usage)", Age: 31 * retain.Day},         // app_usage_events; one stays

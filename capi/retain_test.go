@@ -13,8 +13,8 @@ import (
 	"ingot/rest/row"
 )
 
-// TestRetention: what is old, or too much, goes in small steps, also where a sweep was cut off; the rest stays.
-func TestRetention(t *testing.T) {
+// TestSweep: what is old, or too much, goes in small steps, also where a sweep was cut off; the rest stays.
+func TestSweep(t *testing.T) {
 	w := pushWorld(t)
 	app := w.makeApp("dora")
 	labels := row.Labelled{}

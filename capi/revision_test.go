@@ -111,7 +111,7 @@ func TestRollback(t *testing.T) {
 	}
 }
 
-// TestRetention: an app keeps a hundred revisions and a hundred deployments, those that are used among them.
+// TestRevisionsKept: an app keeps a hundred revisions and a hundred deployments, those that are used among them.
 func TestRevisionsKept(t *testing.T) {
 	w, guid := running(t)
 	deployments := func() int {

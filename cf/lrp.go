@@ -112,7 +112,7 @@ type ActualLRP struct {
 	Ready     bool          `json:"ready"`    // its readiness check passes (true where it has none)
 	Crashes   int           `json:"crash_count"`
 	Reason    string        `json:"crash_reason,omitempty"`
-	Placement string        `json:"placement_error,omitempty"` // why no cell takes it
+	Placement string        `json:"placement_error,omitempty"` // why no cell has it
 	Version   int64         `json:"version"`                   // grows with every change; the newer of two wins
 }
 

@@ -97,7 +97,7 @@ func (r *rooms) connect() {
 	r.bbs = &bbs.BBS{Auction: auction.Place}
 	r.capi = &capi.API{
 		Tokens: r.uaa, Directory: r.uaa, Scheduler: r.bbs, Blobs: r.bits, Logs: r.logs, Gate: r.gate,
-		URL: c.api(), Domain: c.Domain, Holder: "ingot", Linger: 2400 * time.Millisecond,
+		URL: c.api(), Domain: c.Domain, Holder: "ingot", Linger: 2400 * time.Millisecond, Staging: c.Staging,
 		Info: admin.Info{
 			UAA: r.uaa.URL, Login: r.uaa.LoginURL, LogCache: "https://" + c.host("log-cache"), Routing: c.api() + "/routing",
 			Name: "Ingot", Build: Version, Description: "Cloud Foundry in one binary", Stack: stack.Description,

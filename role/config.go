@@ -12,34 +12,36 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"time"
 
 	"ingot/kit/sql"
 )
 
 // Config is everything that `ingot up` can be told. Nothing in it is required.
 type Config struct {
-	Data     string   // data folder
-	File     string   // configuration file
-	Domain   string   // the system domain
-	Listen   []string // addresses beside loopback and the container gateway
-	Network  string   // addresses of containers
-	Cache    string   // stack and buildpacks, built once
-	Admin    string   // loopback address of /livez, /readyz, /metrics
-	Detach   bool     // run in the background
-	Database string   // postgres://... or mysql://...; empty = SQLite files in the data folder
-	KeyFile  string   // keys of secrets in the databases; empty = DATA/keys/seal.json
-	DNS      string   // how the machine learns our names: auto, resolv.conf, none
-	Memory   int      // MB for apps; 0 = what the machine has less a reserve
-	Disk     int      // MB for apps; 0 = what the disk has less a reserve
-	Worker   bool     // the process that the parent starts
-	TraceFD  int      // step gate, for tests
+	Data     string        // data folder
+	File     string        // configuration file
+	Domain   string        // the system domain
+	Listen   []string      // addresses beside loopback and the container gateway
+	Network  string        // addresses of containers
+	Cache    string        // stack and buildpacks, built once
+	Admin    string        // loopback address of /livez, /readyz, /metrics
+	Detach   bool          // run in the background
+	Database string        // postgres://... or mysql://...; empty = SQLite files in the data folder
+	KeyFile  string        // keys of secrets in the databases; empty = DATA/keys/seal.json
+	DNS      string        // how the machine learns our names: auto, resolv.conf, none
+	Memory   int           // MB for apps; 0 = what the machine has less a reserve
+	Disk     int           // MB for apps; 0 = what the disk has less a reserve
+	Staging  time.Duration // the most that a staging may take
+	Worker   bool          // the process that the parent starts
+	TraceFD  int           // step gate, for tests
 }
 
 // Default is the configuration of a machine that says nothing.
 func Default() Config {
 	return Config{
 		Data: "/var/lib/ingot", Domain: "ingot.test", Network: "10.254.0.0/16", Cache: "/var/cache/ingot",
-		Admin: "127.0.0.1:2280", DNS: "auto", TraceFD: -1,
+		Admin: "127.0.0.1:2280", DNS: "auto", Staging: 15 * time.Minute, TraceFD: -1,
 	}
 }
 
@@ -73,6 +75,9 @@ func (c Config) Validate() error {
 	}
 	if c.DNS != "auto" && c.DNS != "none" {
 		return fmt.Errorf("--dns %q is neither auto nor none", c.DNS)
+	}
+	if c.Staging < time.Second {
+		return fmt.Errorf("--staging-timeout %s is less than a second", c.Staging)
 	}
 	return nil
 }

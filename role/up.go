@@ -71,6 +71,7 @@ func settings(f *pflag.FlagSet, c *Config) {
 	f.StringVar(&c.Database, "database", c.Database, "address of a PostgreSQL or MySQL database for all state (default: SQLite files in DATA/db); INGOT_DATABASE hides it from others of this machine")
 	f.StringVar(&c.KeyFile, "key-file", c.KeyFile, "file of the keys that encrypt secrets in the databases (default DATA/keys/seal.json)")
 	f.StringVar(&c.DNS, "dns", c.DNS, "how this machine learns our names: auto (systemd-resolved or resolv.conf) or none")
+	f.DurationVar(&c.Staging, "staging-timeout", c.Staging, "the most that a staging may take")
 	f.IntVar(&c.Memory, "memory", c.Memory, "MB of memory for apps (default: the machine's less a reserve)")
 	f.IntVar(&c.Disk, "disk", c.Disk, "MB of disk for apps (default: the free disk less a reserve)")
 }
@@ -181,7 +182,7 @@ func spawn(c Config, log *os.File) (*exec.Cmd, error) {
 // flags gives the command line that means c.
 func (c Config) flags() []string {
 	a := []string{"up", "--data", c.Data, "--domain", c.Domain, "--network", c.Network, "--cache", c.Cache, "--admin", c.Admin,
-		"--dns", c.DNS, "--memory", fmt.Sprint(c.Memory), "--disk", fmt.Sprint(c.Disk)}
+		"--dns", c.DNS, "--memory", fmt.Sprint(c.Memory), "--disk", fmt.Sprint(c.Disk), "--staging-timeout", c.Staging.String()}
 	for _, l := range c.Listen {
 		a = append(a, "--listen", l)
 	}

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,17 +47,26 @@ func (f *Flow) convergeApps(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// late is when a build that is STAGING was forgotten by everybody.
-const late = recipe.Timeout + 2*time.Minute
+// late is for how long, beyond its time, a build may be STAGING before it was forgotten by everybody. It is measured from
+// when convergence first met the build: the wall clock, which may be set meanwhile, ends no staging.
+const late = 2 * time.Minute
 
 func (f *Flow) convergeBuilds(ctx context.Context) error {
 	var bs []*build.Build
 	if err := f.DB.Read().NewSelect().Model(&bs).Where("state = ?", build.Staging).Scan(ctx); err != nil {
 		return fmt.Errorf("builds that are staging: %w", err)
 	}
+	met := make(map[string]time.Time, len(bs))
+	for _, b := range bs {
+		met[b.GUID] = time.Now()
+		if at, ok := f.met[b.GUID]; ok {
+			met[b.GUID] = at
+		}
+	}
+	f.met = met
 	var errs []error
 	for _, b := range bs {
-		if time.Since(b.CreatedAt.Time()) > late {
+		if time.Since(met[b.GUID]) > cmp.Or(f.Staging, recipe.Timeout)+late {
 			errs = append(errs, f.giveUp(ctx, b, "StagingTimeExpired", "Staging time expired: the staging did not end"))
 			continue
 		}

@@ -42,13 +42,18 @@ func (f *Flow) changed(ctx context.Context, guid string) {
 func (f *Flow) Sync(ctx context.Context, guid string) error {
 	defer f.locks.lock(guid)()
 	at := time.Now() // before the rows are read: of two calls the one that read later wins
-	want, err := f.wanted(ctx, guid)
-	if err != nil {
-		return err
-	}
 	have, err := f.Scheduler.Desired(ctx, cf.AppID(guid))
 	if err != nil {
 		return fmt.Errorf("desired LRPs of app %s: %w", guid, err)
+	}
+	for _, h := range have {
+		if !h.Updated.Before(at) { // the clock was set back: the rows are still read after what h says
+			at = h.Updated.Add(1)
+		}
+	}
+	want, err := f.wanted(ctx, guid)
+	if err != nil {
+		return err
 	}
 	for _, h := range have {
 		if !slices.ContainsFunc(want, func(w cf.DesiredLRP) bool { return w.ID == h.ID }) {

@@ -42,6 +42,7 @@ type Flow struct {
 	URL       string        // the API's address
 	Domain    string        // the shared domain that apps get by default, such as apps.ingot.test
 	Every     time.Duration // between convergences; 0 = 30 s
+	Staging   time.Duration // the most that a staging may take; 0 = recipe.Timeout
 
 	App   *app.Family
 	Build *build.Family
@@ -52,6 +53,7 @@ type Flow struct {
 
 	bell  chan struct{} // rings when a deployment begins or is steered
 	locks keyed
+	met   map[string]time.Time // the builds that are STAGING, since convergence met them
 	stop  context.CancelFunc
 	done  sync.WaitGroup
 }

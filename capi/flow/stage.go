@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -257,5 +258,7 @@ func (f *Flow) runBuild(ctx context.Context, b *build.Build) error {
 	if err != nil {
 		return err
 	}
-	return f.Scheduler.Run(ctx, recipe.Staging(a, p, b, packs, at))
+	task := recipe.Staging(a, p, b, packs, at)
+	task.Timeout = cmp.Or(f.Staging, task.Timeout)
+	return f.Scheduler.Run(ctx, task)
 }

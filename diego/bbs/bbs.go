@@ -35,6 +35,7 @@ const (
 	expireAfter = 30 * time.Minute       // a task that nobody could even refuse
 	keepTask    = 2 * time.Minute        // a completed task, once it was told
 	keepCrash   = 24 * time.Hour         // a crash that nobody wants to hear of
+	stopPause   = 2 * time.Second        // before an instance that was told to stop is started anew
 	routerGrace = time.Second            // for the router to forget an instance before it is stopped
 	cellTimeout = 10 * time.Second       // of one call to a cell
 	stopTimeout = 30 * time.Second       // of a stop, which is graceful for 10 s
@@ -130,7 +131,7 @@ func (b *BBS) loop(ctx context.Context) {
 		if err := errors.Join(append(errs, err)...); err != nil && ctx.Err() == nil {
 			slog.Error("bbs: convergence failed and is tried again", "error", err)
 		}
-		next := b.nextCrash(ctx, look)
+		next := b.nextDue(ctx, look)
 		if soon := time.Now().Add(retry); retry > 0 && next.After(soon) {
 			next = soon
 		}

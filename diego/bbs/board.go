@@ -86,7 +86,7 @@ func (b *BBS) Crashed(ctx context.Context, c cf.Crash) error {
 		case wait > 0:
 			return t.Crash(ctx, *have, t.Now.Add(wait))
 		}
-		return t.Fresh(ctx, *have, "")
+		return t.Fresh(ctx, *have, "", time.Time{})
 	})
 }
 
@@ -105,7 +105,7 @@ func (b *BBS) Stopped(ctx context.Context, a cf.ActualLRP) error {
 		if err := t.Gone(ctx, *have); err != nil {
 			return err
 		}
-		return t.Fresh(ctx, *have, "")
+		return t.Fresh(ctx, *have, "", time.Time{})
 	})
 }
 
@@ -122,7 +122,7 @@ func (b *BBS) Holds(ctx context.Context, cell cf.CellID) (lrps []cf.ActualLRP, w
 		var ids []cf.ProcessID
 		for _, a := range have {
 			if a.State == cf.LRPUnclaimed && a.Since.Before(b.booted) {
-				if err := t.Fresh(ctx, a, ""); err != nil {
+				if err := t.Fresh(ctx, a, "", time.Time{}); err != nil {
 					return err
 				}
 				continue

@@ -60,7 +60,7 @@ func (b *BBS) lose(ctx context.Context, cell cf.CellID) error {
 			if err := t.Gone(ctx, a); err != nil {
 				return err
 			}
-			if err := t.Fresh(ctx, a, ""); err != nil {
+			if err := t.Fresh(ctx, a, "", time.Time{}); err != nil {
 				return err
 			}
 		}
@@ -122,7 +122,7 @@ func (b *BBS) converge(ctx context.Context, now time.Time) error {
 
 // kick places an instance anew whose cell never claimed it.
 func (b *BBS) kick(ctx context.Context, now time.Time, a cf.ActualLRP) error {
-	if now.Sub(a.Since) < kickAfter || now.Sub(b.booted) < kickAfter {
+	if within(kickAfter, a.Since, now) || now.Sub(b.booted) < kickAfter {
 		return nil
 	}
 	return b.write(ctx, func(ctx context.Context, t *store.Txn) error {
@@ -136,8 +136,14 @@ func (b *BBS) kick(ctx context.Context, now time.Time, a cf.ActualLRP) error {
 		if err := t.Retire(ctx, *have); err != nil {
 			return err
 		}
-		return t.Fresh(ctx, *have, "")
+		return t.Fresh(ctx, *have, "", time.Time{})
 	})
+}
+
+// within tells whether since is less than d before now. What is stored as of later was stored before the clock was set back.
+func within(d time.Duration, since, now time.Time) bool {
+	age := now.Sub(since)
+	return age >= 0 && age < d
 }
 
 func (b *BBS) convergeTasks(ctx context.Context, now time.Time) error {
@@ -158,7 +164,7 @@ func (b *BBS) convergeTasks(ctx context.Context, now time.Time) error {
 			}
 		case now.Sub(r.Created.Time()) >= expireAfter:
 			step = func(ctx context.Context, t *store.Txn, r store.Task) error { return t.Fail(ctx, r, taskExpired) }
-		case r.Cell != "" && now.Sub(r.Placed.Time()) >= kickAfter && now.Sub(b.booted) >= kickAfter:
+		case r.Cell != "" && !within(kickAfter, r.Placed.Time(), now) && now.Sub(b.booted) >= kickAfter:
 			step = func(ctx context.Context, t *store.Txn, r store.Task) error { return t.Unplace(ctx, r) }
 		default:
 			continue
@@ -182,8 +188,8 @@ func (b *BBS) convergeTasks(ctx context.Context, now time.Time) error {
 
 // restartCrashed lets the crashed instances whose wait is over look for a cell.
 func (b *BBS) restartCrashed(ctx context.Context, now time.Time) error {
-	due := func(q *bun.SelectQuery) *bun.SelectQuery {
-		return q.Where("state = ?", cf.LRPCrashed).Where("due > 0").Where("due <= ?", sql.At(now))
+	due := func(q *bun.SelectQuery) *bun.SelectQuery { // nobody waits longer but where the clock was set back
+		return q.Where("state = ?", cf.LRPCrashed).Where("due > 0").Where("due <= ? OR due > ?", sql.At(now), sql.At(now.Add(longestBackoff)))
 	}
 	if some, err := store.Instances(ctx, b.DB.Read(), due); err != nil || len(some) == 0 {
 		return err
@@ -194,7 +200,7 @@ func (b *BBS) restartCrashed(ctx context.Context, now time.Time) error {
 			return err
 		}
 		for _, a := range waiting {
-			if err := t.Fresh(ctx, a, ""); err != nil {
+			if err := t.Fresh(ctx, a, "", time.Time{}); err != nil {
 				return err
 			}
 		}
@@ -202,11 +208,11 @@ func (b *BBS) restartCrashed(ctx context.Context, now time.Time) error {
 	})
 }
 
-// nextCrash is when the next crashed instance is due, or latest.
-func (b *BBS) nextCrash(ctx context.Context, latest time.Time) time.Time {
+// nextDue is when the next crashed or stopped instance is due, or latest.
+func (b *BBS) nextDue(ctx context.Context, latest time.Time) time.Time {
 	var due sql.Time
 	err := b.DB.Read().NewSelect().Model((*store.Actual)(nil)).ColumnExpr("COALESCE(MIN(due), 0)").
-		Where("state = ?", cf.LRPCrashed).Where("due > 0").Scan(ctx, &due)
+		Where("(state = ? AND due > 0) OR (state = ? AND cell = '' AND due > ?)", cf.LRPCrashed, cf.LRPUnclaimed, sql.At(time.Now())).Scan(ctx, &due)
 	if err != nil || due == 0 || due.Time().After(latest) {
 		return latest
 	}

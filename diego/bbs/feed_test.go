@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"ingot/cf"
 )
@@ -78,6 +79,7 @@ func TestFollowWhileWriting(t *testing.T) {
 		follow, err := w.Follow(ctx)
 		w.must(err)
 		all.Wait()
+		time.Sleep(stopPause)
 		got, version := map[cf.InstanceID]cf.ActualLRP{}, map[string]int64{}
 		for _, e := range drain(follow, w.settle) {
 			if e.Actual == nil {

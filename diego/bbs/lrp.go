@@ -165,7 +165,11 @@ func (b *BBS) Instances(ctx context.Context, apps ...cf.AppID) ([]cf.ActualLRP, 
 	return out, nil
 }
 
-// StopInstance implements cf.Scheduler. The new instance does not wait for the end of the old one.
+// stoppedAnew is what keeps the slot of a stopped instance without a cell during its pause.
+const stoppedAnew = "stopped; a new instance is about to start"
+
+// StopInstance implements cf.Scheduler. The new instance does not wait for the end of the old one, but is placed after
+// a pause in which it counts as down: clients watch for the instance to leave RUNNING, for up to 30 s in Diego.
 func (b *BBS) StopInstance(ctx context.Context, id cf.ProcessID, index int) error {
 	err := b.write(ctx, func(ctx context.Context, t *store.Txn) error {
 		have, err := store.Instances(ctx, t.Tx, func(q *bun.SelectQuery) *bun.SelectQuery { return q.Where("lrp = ?", id).Where("idx = ?", index) })
@@ -176,8 +180,12 @@ func (b *BBS) StopInstance(ctx context.Context, id cf.ProcessID, index int) erro
 		if err := t.Retire(ctx, a); err != nil {
 			return err
 		}
+		ran := a.Instance != ""
 		a.Crashes, a.Reason = 0, ""
-		return t.Fresh(ctx, a, "")
+		if ran {
+			return t.Fresh(ctx, a, stoppedAnew, t.Now.Add(stopPause))
+		}
+		return t.Fresh(ctx, a, "", time.Time{})
 	})
 	if err != nil {
 		return fmt.Errorf("stop instance %s/%d: %w", id, index, err)

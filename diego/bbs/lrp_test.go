@@ -200,6 +200,10 @@ func TestStopInstance(t *testing.T) {
 		w.must(w.Desire(ctx, web(2)))
 		a, b := w.up(0), w.up(1)
 		w.must(w.StopInstance(ctx, "proc-1", 0))
+		if have := w.all(); have[0].State != cf.LRPUnclaimed || have[0].Placement != stoppedAnew {
+			t.Errorf("nobody can see that it stopped: %+v", have[0])
+		}
+		time.Sleep(stopPause)
 		have := w.all()
 		if have[0].Instance == a.Instance || have[0].Index != 0 || have[0].Cell == "" || have[1].Instance != b.Instance {
 			t.Errorf("after the stop: %+v", have)

@@ -71,7 +71,7 @@ func (b *BBS) cells(ctx context.Context) ([]cf.CellState, error) {
 // waitingWork lists what waits for a cell; what failed longest ago comes first.
 func (b *BBS) waitingWork(ctx context.Context) ([]cf.Work, error) {
 	slots, err := store.Instances(ctx, b.DB.Read(), func(q *bun.SelectQuery) *bun.SelectQuery {
-		return q.Where("state = ?", cf.LRPUnclaimed).Where("cell = ''").Order("due").Limit(auctionSize)
+		return q.Where("state = ?", cf.LRPUnclaimed).Where("cell = ''").Where("due <= ?", sql.At(time.Now())).Order("due").Limit(auctionSize)
 	})
 	if err != nil {
 		return nil, err
@@ -232,7 +232,7 @@ func (b *BBS) refused(ctx context.Context, s start, cause error) {
 		} else {
 			err = t.Retire(ctx, *a)
 		}
-		return errors.Join(err, t.Fresh(ctx, *a, words))
+		return errors.Join(err, t.Fresh(ctx, *a, words, time.Time{}))
 	})
 	slog.Warn("bbs: cell did not take work", "cell", s.cell, "lrp", s.actual.LRP, "index", s.actual.Index, "error", errors.Join(cause, err))
 }

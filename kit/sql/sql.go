@@ -8,6 +8,7 @@ package sql
 import (
 	"context"
 	dbsql "database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net"
@@ -21,11 +22,12 @@ import (
 	"github.com/uptrace/bun/dialect/pgdialect"
 	"github.com/uptrace/bun/dialect/sqlitedialect"
 	"github.com/uptrace/bun/schema"
+	"modernc.org/sqlite" // driver "sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"ingot/kit/seal"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // driver "pgx"
-	_ "modernc.org/sqlite"             // driver "sqlite"
 )
 
 // Engine is the kind of database.
@@ -199,6 +201,20 @@ func (db *DB) ForUpdate(q *bun.SelectQuery) *bun.SelectQuery {
 		return q
 	}
 	return q.For("UPDATE")
+}
+
+// IsUnavailable tells whether err is the database's trouble and not the query's: another process holds its lock, its disk
+// is full or broken, or its server cannot be reached. The same may succeed later.
+func IsUnavailable(err error) bool {
+	var file *sqlite.Error
+	if errors.As(err, &file) {
+		switch file.Code() & 0xff { // the rest of the code says more
+		case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR:
+			return true
+		}
+	}
+	var server *net.OpError
+	return errors.As(err, &server) || errors.Is(err, driver.ErrBadConn)
 }
 
 // IsUnique tells whether err is a violated unique index.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"ingot/cf"
+	"ingot/kit/sql"
 )
 
 // code is one row of Cloud Controller's error table.
@@ -159,7 +160,11 @@ var unknown = Fault{10001, "UnknownError", "An unknown error occurred."}
 // one, says nothing of its cause.
 func Describe(err error) (status int, faults []Fault) {
 	var e *cf.Error
-	if !errors.As(err, &e) {
+	switch {
+	case errors.As(err, &e):
+	case sql.IsUnavailable(err):
+		e = &cf.Error{Kind: cf.KindUnavailable, Public: "The database is busy or its disk is full. Try again later."}
+	default:
 		return http.StatusInternalServerError, []Fault{unknown}
 	}
 	for _, one := range append([]*cf.Error{e}, e.More...) {

@@ -107,7 +107,7 @@ func (c *counter) add(key string, now time.Time) (int, time.Time) {
 		k = &count{}
 		c.keys[key] = k
 	}
-	if !now.Before(k.reset) {
+	if !now.Before(k.reset) || k.reset.Sub(now) > window { // over, or the clock was set back
 		k.n, k.reset = 0, ends(key, now)
 	}
 	k.n++

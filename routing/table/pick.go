@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"ingot/kit/clock"
 )
 
 // options are a route's own (CF's per-route options).
@@ -82,7 +84,7 @@ func (p *Pool) Pick(c Pick) (e *Endpoint, full bool) {
 
 // pickFrom chooses from a list, beginning at a turn; failing tells that it failed just now.
 func pickFrom(list []*Lease, turn uint32, c Pick, least bool) (e *Endpoint, failing, full bool) {
-	first, now := int(turn%uint32(len(list))), c.Now.UnixNano()
+	first, now := int(turn%uint32(len(list))), clock.Nanos(c.Now)
 	var last *Endpoint // the best of those that failed just now
 	for i := range list {
 		k := first + i
@@ -145,7 +147,7 @@ func pickHash(list []*Lease, s *shares, c Pick, balance float64) (e *Endpoint, f
 			return
 		}
 		class := 0
-		if end.failing(c.Now.UnixNano()) {
+		if end.failing(clock.Nanos(c.Now)) {
 			class = 2
 		} else if float64(end.InFlight())+1 > most {
 			class = 1

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"ingot/kit/clock"
 )
 
 // Endpoint is one instance at one address. Its fields do not change; all its routes share it.
@@ -38,7 +40,7 @@ func (e *Endpoint) InFlight() int { return int(e.inFlight.Load()) }
 const failFor = 30 * time.Second
 
 // Failed notes that the endpoint could not be reached.
-func (e *Endpoint) Failed(now time.Time) { e.failed.Store(now.UnixNano()) }
+func (e *Endpoint) Failed(now time.Time) { e.failed.Store(clock.Nanos(now)) }
 
 // Works takes Failed back: it answered.
 func (e *Endpoint) Works() {
@@ -52,7 +54,7 @@ type Pool struct {
 	path    *string                  // nil: the root
 	set     atomic.Pointer[[]*Lease] // never changed once published
 	policy  atomic.Pointer[policy]   // nil: round robin over all; never changed once published
-	emptied uint32                   // when the last endpoint left, seconds since 1970; under Table.mu
+	emptied int64                    // when the last endpoint left, clock.Nanos; under Table.mu
 	next    atomic.Uint32
 	known   atomic.Bool // of a host's root: the route exists
 }
@@ -145,7 +147,7 @@ func (p *Pool) remove(now time.Time, which func(*Lease) bool) (n int) {
 		}
 	}
 	if len(list) == 0 {
-		p.emptied = uint32(now.Unix())
+		p.emptied = clock.Nanos(now)
 		p.setPolicy(p.rules().options, nil)
 		p.set.Store(nil)
 		return n

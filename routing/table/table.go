@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"ingot/cf"
+	"ingot/kit/clock"
 )
 
 // Table holds the routes. The zero value works.
@@ -27,7 +28,7 @@ type Table struct {
 	mu     sync.Mutex // held by writers; readers take no lock
 	hosts  [64]index[host, *host]
 	ends   [2]index[Endpoint, *Endpoint] // by protocol: an instance may be registered with both
-	grace  int64                         // registrations count as seen at least then, in ns
+	grace  int64                         // registrations count as seen at least then, clock.Nanos
 	routes atomic.Int64
 }
 
@@ -45,7 +46,7 @@ func (h *host) dead() bool  { return !h.root.known.Load() && h.sub.Load() == nil
 // or taken over, so that the same message, sent again, is applied again.
 type Lease struct {
 	end   *Endpoint
-	seen  atomic.Int64 // ns since 1970
+	seen  atomic.Int64 // clock.Nanos
 	stale uint16       // seconds
 	share uint16       // weight of the destination that end belongs to; 0 = no opinion
 	dead  atomic.Bool
@@ -56,7 +57,7 @@ func (l *Lease) Refresh(now time.Time) bool {
 	if l.dead.Load() || l.end.replaced.Load() {
 		return false
 	}
-	l.seen.Store(now.UnixNano())
+	l.seen.Store(clock.Nanos(now))
 	return true
 }
 
@@ -82,7 +83,7 @@ func (t *Table) Register(m cf.RouteMessage, now time.Time) *Lease {
 		stale = 120
 	}
 	l := &Lease{end: e, stale: uint16(min(stale, math.MaxUint16)), share: uint16(min(max(m.Weight, 0), maxWeight))}
-	l.seen.Store(now.UnixNano())
+	l.seen.Store(clock.Nanos(now))
 	o := readOptions(m.Options)
 	for _, uri := range m.URIs {
 		name, path := split(uri)
@@ -172,7 +173,8 @@ func (t *Table) Prune(now time.Time) (dropped int) {
 	if emptyFor == 0 {
 		emptyFor = 10 * time.Second
 	}
-	ns, before := now.UnixNano(), now.Add(-emptyFor).Unix()
+	ns := clock.Nanos(now)
+	before := ns - int64(emptyFor)
 	for i := range t.hosts {
 		t.mu.Lock()
 		t.hosts[i].each(func(h *host) {
@@ -181,7 +183,7 @@ func (t *Table) Prune(now time.Time) (dropped int) {
 				dropped += p.remove(now, func(l *Lease) bool {
 					return l.end.replaced.Load() || ns-max(l.seen.Load(), t.grace) > int64(l.stale)*int64(time.Second)
 				})
-				if p.Len() == 0 && int64(p.emptied) <= before {
+				if p.Len() == 0 && p.emptied <= before {
 					gone = true
 				}
 			}
@@ -198,7 +200,7 @@ func (t *Table) Prune(now time.Time) (dropped int) {
 func (t *Table) Grace(now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.grace = now.UnixNano()
+	t.grace = clock.Nanos(now)
 }
 
 // Len is the number of routes, those without endpoints included.
@@ -229,7 +231,7 @@ func (t *Table) pool(name, path string) *Pool {
 
 // sweep forgets the pools of h that have been empty since before.
 func (t *Table) sweep(h *host, before int64) {
-	gone := func(p *Pool) bool { return p.Len() == 0 && int64(p.emptied) <= before }
+	gone := func(p *Pool) bool { return p.Len() == 0 && p.emptied <= before }
 	if h.root.known.Load() && gone(&h.root) {
 		h.root.known.Store(false)
 		t.routes.Add(-1)

@@ -40,6 +40,7 @@ func BenchmarkPlatform(b *testing.B) {
 	b.Run("Push", func(b *testing.B) { pushes(b, w) })
 	b.Run("ScaleOut", func(b *testing.B) { scaleOut(b, w) })
 	b.Run("Router", func(b *testing.B) { router(b, w) })
+	sources(b, w)
 	b.Run("Used", func(b *testing.B) {
 		idle(b, w)
 		b.ReportMetric(0, "ns/op")

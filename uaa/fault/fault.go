@@ -10,6 +10,7 @@ import (
 	"net/http"
 
 	"ingot/cf"
+	"ingot/kit/sql"
 	"ingot/kit/web"
 )
 
@@ -77,6 +78,9 @@ func Write(w http.ResponseWriter, r *http.Request, err error) {
 	var e *cf.Error
 	if !errors.As(err, &e) {
 		e = &cf.Error{Kind: cf.KindInternal, Cause: err}
+		if sql.IsUnavailable(err) {
+			e.Kind = cf.KindUnavailable
+		}
 	}
 	status, b := statusOf(e), body{e.Code, e.Public}
 	switch {

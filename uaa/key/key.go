@@ -144,11 +144,12 @@ func (s *Set) Sign(claims jwt.Claims, jku string) (string, error) {
 	return t.SignedString(s.private[s.active])
 }
 
-// Parse checks the token's signature, issuer, exp (which it must have), nbf and iat at the time now, and fills claims.
+// Parse checks the token's signature, issuer, exp (which it must have) and nbf at the time now, and fills
+// claims. As in UAA, iat refuses nothing: a machine whose clock was set back goes on with the tokens that are out.
 func (s *Set) Parse(token, issuer string, now time.Time, claims jwt.Claims) error {
 	p := jwt.NewParser(
 		jwt.WithValidMethods([]string{jwt.SigningMethodRS256.Alg()}),
-		jwt.WithIssuer(issuer), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
+		jwt.WithIssuer(issuer), jwt.WithExpirationRequired(),
 		jwt.WithTimeFunc(func() time.Time { return now }),
 	)
 	_, err := p.ParseWithClaims(token, claims, func(t *jwt.Token) (any, error) {

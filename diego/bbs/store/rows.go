@@ -69,7 +69,7 @@ type Actual struct {
 	Instance      cf.InstanceID
 	Cell          cf.CellID
 	State         cf.LRPState
-	Due           sql.Time // CRASHED: when to restart, 0 = never; UNCLAIMED: when placing failed last
+	Due           sql.Time // CRASHED: when to restart, 0 = never; UNCLAIMED: when placing failed last, or may begin
 	Body          sql.JSON[cf.ActualLRP]
 }
 

@@ -76,12 +76,12 @@ func (t *Txn) Save(ctx context.Context, a cf.ActualLRP, due time.Time) error {
 	return err
 }
 
-// Fresh empties the slot of a; it waits for a cell. Its crash count stays.
-func (t *Txn) Fresh(ctx context.Context, a cf.ActualLRP, placement string) error {
+// Fresh empties the slot of a; from due on it waits for a cell. Its crash count stays.
+func (t *Txn) Fresh(ctx context.Context, a cf.ActualLRP, placement string, due time.Time) error {
 	a = t.empty(a, cf.LRPUnclaimed)
 	a.Placement = placement
 	t.Place = true
-	return t.Save(ctx, a, time.Time{})
+	return t.Save(ctx, a, due)
 }
 
 // Crash empties the slot of a until due; zero means for ever.
