@@ -49,8 +49,8 @@ type Family struct {
 	Deploy func(c *rest.Call) (*Deployment, error)
 	// Staged tells which of the droplets can be run.
 	Staged func(ctx context.Context, db bun.IDB, droplets []string) ([]string, error)
-	// Pack is the buildpack of a droplet as usage events name it; "" where there is none.
-	Pack func(ctx context.Context, db bun.IDB, droplet string) (guid, name string, err error)
+	// Account writes the usage events of processes whose rows were changed.
+	Account func(ctx context.Context, tx bun.Tx, a *App, ps ...*Process) error
 	// Counters count what a quota of memory and instances is compared with.
 	Counters []quota.Counter
 	// Stack is what apps get that name none.

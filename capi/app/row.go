@@ -87,6 +87,13 @@ type Process struct {
 	embedded []rest.Object // its instances, if the answer shall carry them
 }
 
+// Used is what the last usage event of a process said of it.
+type Used struct {
+	State     State `bun:"state"` // "" = there was none
+	Instances int   `bun:"instances"`
+	MemoryMB  int   `bun:"memory_mb"`
+}
+
 // What a new process gets.
 const (
 	DefaultMemoryMB = 1024

@@ -13,6 +13,7 @@ import (
 	"ingot/capi/build"
 	"ingot/capi/flow/manifest"
 	"ingot/capi/flow/recipe"
+	"ingot/capi/flow/used"
 	"ingot/capi/route"
 	"ingot/cf"
 	"ingot/kit/sql"
@@ -45,7 +46,7 @@ func (f *Flow) apply(ctx context.Context, guid string, m manifest.App) error {
 		if touched, err = f.applyRoutes(ctx, tx, a, m); err != nil {
 			return err
 		}
-		if err := f.account(ctx, tx, a); err != nil {
+		if err := used.App(ctx, tx, a); err != nil {
 			return err
 		}
 		for _, s := range m.Services { // no service instance exists yet, of whatever name

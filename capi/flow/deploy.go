@@ -17,6 +17,7 @@ import (
 	"ingot/capi/app"
 	"ingot/capi/build"
 	"ingot/capi/flow/recipe"
+	"ingot/capi/flow/used"
 	"ingot/capi/org"
 	"ingot/capi/route"
 	"ingot/cf"
@@ -40,7 +41,7 @@ func (f *Flow) changed(ctx context.Context, guid string) {
 // Sync makes the scheduler want what the rows of an app say. What runs keeps its program, limits and environment until the
 // app is started anew, as in CF; instances, routes and tags follow at once.
 func (f *Flow) Sync(ctx context.Context, guid string) error {
-	defer f.locks.lock(guid)()
+	defer f.locks.Lock(guid)()
 	at := time.Now() // before the rows are read: of two calls the one that read later wins
 	have, err := f.Scheduler.Desired(ctx, cf.AppID(guid))
 	if err != nil {
@@ -215,7 +216,7 @@ func (f *Flow) turn(c *rest.Call, a *app.App, state app.State, verb, line string
 				return err
 			}
 		}
-		if err := f.account(ctx, tx, a); err != nil {
+		if err := used.App(ctx, tx, a); err != nil {
 			return err
 		}
 		return app.Record(ctx, tx, "audit.app."+verb, a, nil)
@@ -352,7 +353,7 @@ func (f *Flow) assign(c *rest.Call) error {
 		if err := mapDroplet(ctx, tx, a, t.guid); err != nil {
 			return err
 		}
-		return f.account(ctx, tx, a)
+		return used.App(ctx, tx, a)
 	})
 	if err != nil {
 		return err
@@ -378,30 +379,4 @@ func mapDroplet(ctx context.Context, tx bun.Tx, a *app.App, guid string) error {
 		return err
 	}
 	return takeTypes(ctx, tx, a, d)
-}
-
-// takeTypes gives the app a process for each type of its droplet, and each process the droplet's command.
-func takeTypes(ctx context.Context, tx bun.Tx, a *app.App, d *build.Droplet) error {
-	ps, err := app.ProcessesOf(ctx, tx, a.GUID)
-	if err != nil {
-		return err
-	}
-	for _, kind := range slices.Sorted(maps.Keys(d.ProcessTypes.V)) {
-		if !slices.ContainsFunc(ps, func(p *app.Process) bool { return p.Type == kind }) {
-			p, err := app.AddProcess(ctx, tx, a, kind)
-			if err != nil {
-				return err
-			}
-			ps = append(ps, p)
-		}
-	}
-	for _, p := range ps {
-		if command := d.ProcessTypes.V[p.Type]; p.Detected != command {
-			p.Detected = command
-			if err := row.Update(ctx, tx, p); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"ingot/capi/app"
 	"ingot/capi/build"
 	"ingot/capi/flow/rollout"
+	"ingot/capi/flow/used"
 	"ingot/cf"
 	"ingot/kit/sql"
 	"ingot/rest"
@@ -57,7 +58,7 @@ func (f *Flow) deploy(c *rest.Call) (*app.Deployment, error) {
 		if err := f.fits(ctx, tx, h, a, d.Process); err != nil {
 			return tooSmall(err, h)
 		}
-		if err := f.account(ctx, tx, a); err != nil {
+		if err := used.App(ctx, tx, a); err != nil {
 			return err
 		}
 		data := event.Request(c.Body)

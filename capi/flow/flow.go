@@ -19,6 +19,9 @@ import (
 	"ingot/capi/admin"
 	"ingot/capi/app"
 	"ingot/capi/build"
+	"ingot/capi/flow/errand"
+	"ingot/capi/flow/recipe"
+	"ingot/capi/flow/used"
 	"ingot/capi/org"
 	"ingot/capi/route"
 	"ingot/capi/task"
@@ -51,18 +54,19 @@ type Flow struct {
 	Admin *admin.Family
 	Task  *task.Family
 
-	bell  chan struct{} // rings when a deployment begins or is steered
-	locks keyed
-	met   map[string]time.Time // the builds that are STAGING, since convergence met them
-	stop  context.CancelFunc
-	done  sync.WaitGroup
+	bell    chan struct{} // rings when a deployment begins or is steered
+	locks   run.Keyed
+	errands *errand.Errands
+	met     map[string]time.Time // the builds that are STAGING, since convergence met them
+	stop    context.CancelFunc
+	done    sync.WaitGroup
 }
 
 // Join tells the families of each other what they need to know.
 func (f *Flow) Join() {
 	f.App.Changed, f.Route.Changed = f.changed, f.changed
 	f.bell = make(chan struct{}, 1)
-	f.App.Fit, f.App.Stack, f.App.Remove = f.fit, admin.DefaultStack, f.removeApp
+	f.App.Fit, f.App.Stack, f.App.Remove = admin.Fit, admin.DefaultStack, f.removeApp
 	f.App.Deploy, f.App.Staged = f.deploy, build.StagedAmong
 	f.Build.App, f.Route.App = target, target
 	f.Build.Current = func(ctx context.Context, db bun.IDB, guid string) (string, error) {
@@ -77,9 +81,11 @@ func (f *Flow) Join() {
 	}
 	f.Org.SpaceContents = append(f.Org.SpaceContents, f.emptySpace)
 	f.Org.OrgContents = append(f.Org.OrgContents, f.emptyOrg)
-	f.App.Counters, f.App.Pack, f.Task.App = []quota.Counter{app.Count, task.Count}, pack, target
+	f.App.Counters, f.App.Account, f.Task.App = []quota.Counter{app.Count, task.Count}, used.Processes, target
+	f.errands = &errand.Errands{DB: f.DB, Scheduler: f.Scheduler, Gate: f.Gate, App: f.App, Build: f.Build, Task: f.Task,
+		Place: func(ctx context.Context, a *app.App) (recipe.Place, error) { return f.place(ctx, a, "running") }}
 	f.Org.Usages = append(f.Org.Usages, app.Count, task.Count, route.Count)
-	f.Admin.ReseedApps = f.App.Reseed
+	f.Admin.ReseedApps = used.Reseed
 	f.Admin.StackUsed = func(ctx context.Context, db bun.IDB, name string) (bool, error) {
 		return db.NewSelect().Model((*app.App)(nil)).Where("stack = ?", name).Exists(ctx)
 	}
@@ -97,7 +103,7 @@ func target(ctx context.Context, db bun.IDB, guid string) (event.Target, error) 
 // Routes are the endpoints of the verbs.
 func (f *Flow) Routes() []rest.Route {
 	const ofApp, ofSpace = "/v3/apps/{guid}", "/v3/spaces/{guid}"
-	return []rest.Route{
+	return append(f.errands.Routes(), []rest.Route{
 		{Pattern: "POST " + ofApp + "/actions/start", Handle: f.start},
 		{Pattern: "POST " + ofApp + "/actions/stop", Handle: f.stopApp},
 		{Pattern: "POST " + ofApp + "/actions/restart", Handle: f.restart},
@@ -108,14 +114,11 @@ func (f *Flow) Routes() []rest.Route {
 		{Pattern: "GET " + ofApp + "/manifest", Handle: f.showManifest},
 		{Pattern: "POST " + ofApp + "/actions/clear_buildpack_cache", Handle: f.clearCache},
 		{Pattern: "POST /v3/builds", Handle: f.stage},
-		{Pattern: "POST " + ofApp + "/tasks", Handle: f.createTask},
-		{Pattern: "POST /v3/tasks/{guid}/actions/cancel", Handle: f.cancelTask},
-		{Pattern: "PUT /v3/tasks/{guid}/cancel", Handle: f.cancelTask},
 		{Pattern: "POST /v3/deployments/{guid}/actions/cancel", Handle: f.cancelDeployment},
 		{Pattern: "POST /v3/deployments/{guid}/actions/continue", Handle: f.continueDeployment},
 		{Pattern: "POST " + ofSpace + "/actions/apply_manifest", Handle: f.applyManifest},
 		{Pattern: "POST " + ofSpace + "/manifest_diff", Handle: f.diffManifest},
-	}
+	}...)
 }
 
 // Jobs are the verbs that go on after their request.
@@ -169,39 +172,4 @@ func (f *Flow) Stop(context.Context) error {
 		f.done.Wait()
 	}
 	return nil
-}
-
-// keyed is a lock per key.
-type keyed struct {
-	mu  sync.Mutex
-	all map[string]*held
-}
-
-type held struct {
-	sync.Mutex
-	users int
-}
-
-// lock holds the key until the returned func is called.
-func (k *keyed) lock(key string) func() {
-	k.mu.Lock()
-	if k.all == nil {
-		k.all = map[string]*held{}
-	}
-	h := k.all[key]
-	if h == nil {
-		h = &held{}
-		k.all[key] = h
-	}
-	h.users++
-	k.mu.Unlock()
-	h.Lock()
-	return func() {
-		h.Unlock()
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if h.users--; h.users == 0 {
-			delete(k.all, key)
-		}
-	}
 }

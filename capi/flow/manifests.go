@@ -138,7 +138,7 @@ func (f *Flow) fitting(c *rest.Call, m *manifest.App) error {
 	if m.Stack != nil {
 		stack = *m.Stack
 	}
-	fault, err := f.fit(c.Ctx(), c.DB(), packs, stack)
+	fault, err := admin.Fit(c.Ctx(), c.DB(), packs, stack)
 	if err == nil && fault == "" {
 		fault = app.CheckName(m.Name)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/uptrace/bun"
@@ -11,6 +13,7 @@ import (
 	"ingot/capi/app"
 	"ingot/capi/build"
 	"ingot/capi/flow/recipe"
+	"ingot/capi/flow/used"
 	"ingot/cf"
 	"ingot/kit/sql"
 	"ingot/rest/event"
@@ -23,7 +26,7 @@ var _ cf.Outcomes = (*Flow)(nil)
 // TaskCompleted takes the outcome of a staging or a task. What is gone or final already takes none.
 func (f *Flow) TaskCompleted(ctx context.Context, t cf.Task) error {
 	if t.Staging == nil {
-		return f.taskEnded(ctx, t)
+		return f.errands.Ended(ctx, t)
 	}
 	b := &build.Build{}
 	b.GUID = string(t.ID)
@@ -80,7 +83,7 @@ func failBuild(ctx context.Context, tx bun.Tx, b *build.Build, id, text string) 
 	if err := row.Update(ctx, tx, b); err != nil {
 		return err
 	}
-	if err := useOfBuild(ctx, tx, b, usage.StagingStopped, nil); err != nil {
+	if err := used.Build(ctx, tx, b, usage.StagingStopped, nil); err != nil {
 		return err
 	}
 	return recordBuild(ctx, tx, "audit.app.build.failed", b, map[string]any{"error_id": id, "error_message": text})
@@ -112,7 +115,7 @@ func (f *Flow) keepDroplet(ctx context.Context, tx bun.Tx, b *build.Build, t cf.
 		return nil, err
 	}
 	for _, state := range []string{usage.StagingStopped, usage.BuildpackSet} {
-		if err := useOfBuild(ctx, tx, b, state, d); err != nil {
+		if err := used.Build(ctx, tx, b, state, d); err != nil {
 			return nil, err
 		}
 	}
@@ -249,4 +252,30 @@ func recordCrash(ctx context.Context, tx bun.Tx, p *app.Process, c cf.Crash) err
 		return err
 	}
 	return event.Record(event.By(ctx, event.Actor{GUID: p.AppGUID, Type: "app", Name: t.Name}), tx, "app.crash", t, data())
+}
+
+// takeTypes gives the app a process for each type of its droplet, and each process the droplet's command.
+func takeTypes(ctx context.Context, tx bun.Tx, a *app.App, d *build.Droplet) error {
+	ps, err := app.ProcessesOf(ctx, tx, a.GUID)
+	if err != nil {
+		return err
+	}
+	for _, kind := range slices.Sorted(maps.Keys(d.ProcessTypes.V)) {
+		if !slices.ContainsFunc(ps, func(p *app.Process) bool { return p.Type == kind }) {
+			p, err := app.AddProcess(ctx, tx, a, kind)
+			if err != nil {
+				return err
+			}
+			ps = append(ps, p)
+		}
+	}
+	for _, p := range ps {
+		if command := d.ProcessTypes.V[p.Type]; p.Detected != command {
+			p.Detected = command
+			if err := row.Update(ctx, tx, p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

@@ -10,7 +10,9 @@ import (
 
 	"ingot/capi/app"
 	"ingot/capi/build"
+	"ingot/capi/flow/errand"
 	"ingot/capi/flow/recipe"
+	"ingot/capi/flow/used"
 	"ingot/capi/route"
 	"ingot/cf"
 	"ingot/rest"
@@ -37,8 +39,8 @@ func (f *Flow) remove(ctx context.Context, j *job.Job, guid string) error {
 			return fmt.Errorf("cancel staging %s: %w", b, err)
 		}
 	}
-	for err = errNewTask; errors.Is(err, errNewTask); { // each time somebody was quicker
-		if err := f.abortTasks(ctx, guid); err != nil {
+	for err = errand.ErrNew; errors.Is(err, errand.ErrNew); { // each time somebody was quicker
+		if err := f.errands.Abort(ctx, guid); err != nil {
 			return fmt.Errorf("cancel tasks of %s: %w", guid, err)
 		}
 		err = f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error { return f.removeRows(ctx, tx, j, guid) })
@@ -61,7 +63,11 @@ func (f *Flow) removeRows(ctx context.Context, tx bun.Tx, j *job.Job, guid strin
 	if err := f.DB.LockRow(ctx, tx, "app_apps", guid); err != nil { // nothing is mapped to it any more
 		return err
 	}
-	if err := f.lastUse(ctx, tx, guid); err != nil {
+	if a, err := app.ByGUID(ctx, tx, guid); err == nil {
+		if err := errors.Join(f.errands.Purge(ctx, tx, guid), used.Removed(ctx, tx, a)); err != nil {
+			return err
+		}
+	} else if !cf.IsKind(err, cf.KindNotFound) {
 		return err
 	}
 	if err := f.Route.Unmap(ctx, tx, guid); err != nil {

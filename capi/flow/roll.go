@@ -13,6 +13,7 @@ import (
 	"ingot/capi/app"
 	"ingot/capi/build"
 	"ingot/capi/flow/rollout"
+	"ingot/capi/flow/used"
 	"ingot/cf"
 	"ingot/kit/sql"
 	"ingot/rest/quota"
@@ -90,13 +91,13 @@ func (f *Flow) roll(ctx context.Context, d *app.Deployment) error {
 		plan, ps, err := planned(ctx, tx, a, d, all)
 		if err == nil && !plan.Empty() {
 			gone := slices.DeleteFunc(slices.Clone(ps), func(p *app.Process) bool { return !slices.Contains(plan.Destroy, p.GUID) })
-			err = errors.Join(f.App.Ended(ctx, tx, a, gone...), carryOut(ctx, tx, d, ps, plan))
+			err = errors.Join(used.Ended(ctx, tx, a, gone...), carryOut(ctx, tx, d, ps, plan))
 		}
 		if err == nil && plan.Scale[d.Process] > 0 {
 			err = f.fits(ctx, tx, h, a, d.Process)
 		}
 		if err == nil {
-			err = f.account(ctx, tx, a)
+			err = used.App(ctx, tx, a)
 		}
 		return err
 	})

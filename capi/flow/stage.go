@@ -7,9 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
-	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/uptrace/bun"
@@ -18,6 +15,7 @@ import (
 	"ingot/capi/app"
 	"ingot/capi/build"
 	"ingot/capi/flow/recipe"
+	"ingot/capi/flow/used"
 	"ingot/cf"
 	"ingot/kit/sql"
 	"ingot/rest"
@@ -25,50 +23,6 @@ import (
 	"ingot/rest/row"
 	"ingot/rest/usage"
 )
-
-// fit says what is wrong with buildpacks and a stack, in CF's words, or "".
-func (f *Flow) fit(ctx context.Context, db bun.IDB, buildpacks []string, stack string) (string, error) {
-	known, err := db.NewSelect().Model((*admin.Stack)(nil)).Where("name = ?", stack).Exists(ctx)
-	if err != nil {
-		return "", err
-	}
-	usable, err := admin.Usable(ctx, db, stack)
-	if err != nil {
-		return "", err
-	}
-	for _, name := range buildpacks {
-		switch {
-		case custom(name) || pick(usable, name) != nil:
-		case known:
-			return fmt.Sprintf(`Buildpack "%s" for stack "%s" must be an existing admin buildpack or a valid git URI`, name, stack), nil
-		default:
-			return fmt.Sprintf(`Buildpack "%s" must be an existing admin buildpack or a valid git URI`, name), nil
-		}
-	}
-	if !known {
-		return "Stack must be an existing stack", nil
-	}
-	return "", nil
-}
-
-// pick finds a buildpack by its name: one of the stack before one of any.
-func pick(usable []admin.Buildpack, name string) *admin.Buildpack {
-	var found *admin.Buildpack
-	for i := range usable {
-		if b := &usable[i]; b.Name == name && (found == nil || found.Stack == "" && b.Stack != "") {
-			found = b
-		}
-	}
-	return found
-}
-
-// custom tells the address of a buildpack from a name: a zip on a web server, or what Git clones.
-func custom(name string) bool {
-	u, err := url.Parse(name)
-	return err == nil && u.Host != "" && slices.Contains([]string{"http", "https", "git", "ssh"}, u.Scheme) || gitAddress.MatchString(name)
-}
-
-var gitAddress = regexp.MustCompile(`^git@[^:\s]+:\S+\.git$`)
 
 type buildBody struct {
 	pack         rest.Opt[string]
@@ -113,7 +67,7 @@ func (f *Flow) stage(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
-	if fault, err := f.fit(c.Ctx(), c.DB(), b.Buildpacks.V, b.Stack); err != nil || fault != "" {
+	if fault, err := admin.Fit(c.Ctx(), c.DB(), b.Buildpacks.V, b.Stack); err != nil || fault != "" {
 		if err == nil {
 			err = rest.Unprocessable("%s", fault)
 		}
@@ -192,7 +146,7 @@ func (f *Flow) beginBuild(ctx context.Context, tx bun.Tx, b *build.Build) error 
 	if err != nil {
 		return err
 	}
-	if err := useOfBuild(ctx, tx, b, usage.StagingStarted, nil); err != nil {
+	if err := used.Build(ctx, tx, b, usage.StagingStarted, nil); err != nil {
 		return err
 	}
 	return app.Record(ctx, tx, "audit.app.build.create", a, map[string]any{"build_guid": b.GUID, "package_guid": b.PackageGUID})
@@ -219,8 +173,8 @@ func (f *Flow) packs(ctx context.Context, b *build.Build) ([]cf.BuildpackRef, er
 	var refused []string
 	for _, name := range b.Buildpacks.V {
 		ref := cf.BuildpackRef{Name: name}
-		if !custom(name) {
-			p := pick(usable, name)
+		if !admin.Custom(name) {
+			p := admin.Pick(usable, name)
 			if p == nil || !p.Enabled {
 				refused = append(refused, "'"+name+"'")
 				continue

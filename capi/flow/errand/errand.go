@@ -1,4 +1,9 @@
-package flow
+// Package errand holds the verbs of tasks: making, handing over, ending and cancelling them.
+//
+// It promises that a task is handed to the scheduler once, as long as its row says PENDING, that whatever call is lost is
+// made again by Converge, and that every task ends: the scheduler tells of those that it took until it is heard, and the
+// others are given up after a time. decisions/0007-tasks.md has the order of steps. It does not know which scheduler runs tasks.
+package errand
 
 import (
 	"context"
@@ -20,6 +25,8 @@ import (
 	"ingot/capi/route"
 	"ingot/capi/task"
 	"ingot/cf"
+	"ingot/kit/run"
+	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
 	"ingot/rest/quota"
@@ -35,13 +42,36 @@ const (
 	cancelLate    = time.Minute     // of a CANCELING one that the scheduler never speaks of
 )
 
-type taskBody struct {
+// Errands holds the verbs. Set its fields, then take its Routes.
+type Errands struct {
+	DB        *sql.DB
+	Scheduler cf.Scheduler
+	Gate      *run.Gate
+	App       *app.Family
+	Build     *build.Family
+	Task      *task.Family
+	// Place is where an app lives and what its running containers are told.
+	Place func(ctx context.Context, a *app.App) (recipe.Place, error)
+
+	locks run.Keyed // by task
+}
+
+// Routes are the endpoints of the verbs.
+func (f *Errands) Routes() []rest.Route {
+	return []rest.Route{
+		{Pattern: "POST /v3/apps/{guid}/tasks", Handle: f.create},
+		{Pattern: "POST /v3/tasks/{guid}/actions/cancel", Handle: f.cancel},
+		{Pattern: "PUT /v3/tasks/{guid}/cancel", Handle: f.cancel},
+	}
+}
+
+type body struct {
 	name, command, droplet, process, user rest.Opt[string]
 	memory, disk, rate                    rest.Opt[int]
 	meta                                  row.Patch
 }
 
-func (t *taskBody) Take(b *rest.Body) {
+func (t *body) Take(b *rest.Body) {
 	b.Metadata(&t.meta)
 	app.Number(b, "disk_in_mb", b.Raw("disk_in_mb"), &t.disk, 1)
 	app.Number(b, "memory_in_mb", b.Raw("memory_in_mb"), &t.memory, 1)
@@ -70,8 +100,8 @@ func (t *taskBody) Take(b *rest.Body) {
 	}
 }
 
-// createTask is POST /v3/apps/:guid/tasks.
-func (f *Flow) createTask(c *rest.Call) error {
+// create is POST /v3/apps/:guid/tasks.
+func (f *Errands) create(c *rest.Call) error {
 	a, err := f.App.Apps.Find(c, c.Arg("guid"))
 	if err != nil {
 		return err
@@ -79,20 +109,25 @@ func (f *Flow) createTask(c *rest.Call) error {
 	if err := access.Enabled(c.Ctx(), c.DB(), "task_creation"); err != nil {
 		return err
 	}
-	var b taskBody
+	var b body
 	if err := rest.Take(c, &b); err != nil {
 		return err
 	}
 	if err := c.MayWriteSpace(a.SpaceGUID, access.SpaceWriters...); err != nil {
 		return err
 	}
-	t, err := f.newTask(c, a, &b)
+	t, err := f.row(c, a, &b)
 	if err != nil {
 		return err
 	}
 	err = c.Write(func(ctx context.Context, tx bun.Tx) error {
-		h, err := f.holdApp(ctx, tx, a)
+		h, err := quota.Hold(ctx, f.DB, tx, a.SpaceGUID)
 		if err != nil {
+			return err
+		}
+		if err := row.Lock(ctx, f.DB, tx, a); errors.Is(err, sql.ErrNoRows) {
+			return rest.NotFound("app")
+		} else if err != nil {
 			return err
 		}
 		if err := task.Insert(ctx, tx, t); err != nil {
@@ -111,7 +146,7 @@ func (f *Flow) createTask(c *rest.Call) error {
 		return err
 	}
 	f.Gate.Step("task created")
-	if err := f.runTask(context.WithoutCancel(c.Ctx()), t); err != nil { // convergence tries again
+	if err := f.run(context.WithoutCancel(c.Ctx()), t); err != nil { // convergence tries again
 		slog.Error("hand a task to the scheduler", "task", t.GUID, "err", err)
 	}
 	return f.Task.Tasks.Show(c, http.StatusAccepted, t)
@@ -119,8 +154,8 @@ func (f *Flow) createTask(c *rest.Call) error {
 
 var taskName = regexp.MustCompile(`^[\p{L}\p{M}\p{N}\p{P}\p{S}\p{Zs}]+$`)
 
-// newTask makes the row of a task of what was asked, of its template, and of CF's defaults.
-func (f *Flow) newTask(c *rest.Call, a *app.App, b *taskBody) (*task.Task, error) {
+// row makes the row of a task of what was asked, of its template, and of CF's defaults.
+func (f *Errands) row(c *rest.Call, a *app.App, b *body) (*task.Task, error) {
 	t := &task.Task{AppGUID: a.GUID, SpaceGUID: a.SpaceGUID, State: task.Pending, Name: b.name.V, User: "vcap",
 		MemoryMB: app.DefaultMemoryMB, DiskMB: app.DefaultDiskMB, LogRate: -1, Droplet: b.droplet.Or(a.Droplet)}
 	if b.droplet.Given() {
@@ -152,14 +187,14 @@ func (f *Flow) newTask(c *rest.Call, a *app.App, b *taskBody) (*task.Task, error
 		_, _ = rand.Read(random[:]) // it never fails
 		t.Name = hex.EncodeToString(random[:])
 	}
-	if faults := taskFaults(t); faults != nil {
+	if faults := faultsOf(t); faults != nil {
 		return nil, rest.Unprocessable("%s", strings.Join(faults, ", "))
 	}
 	return t, b.meta.Apply(t.Meta())
 }
 
-// taskFaults says what is wrong with a task, as Sequel puts it.
-func taskFaults(t *task.Task) (faults []string) {
+// faultsOf says what is wrong with a task, as Sequel puts it.
+func faultsOf(t *task.Task) (faults []string) {
 	add := func(is bool, words string) {
 		if is {
 			faults = append(faults, words)
@@ -174,36 +209,36 @@ func taskFaults(t *task.Task) (faults []string) {
 	return faults
 }
 
-// runTask hands a PENDING task to the scheduler. It may be called again for the same task, by two at a time: each looks
+// run hands a PENDING task to the scheduler. It may be called again for the same task, by two at a time: each looks
 // first whether the other has done it, and the scheduler leaves a task that it knows alone.
-func (f *Flow) runTask(ctx context.Context, t *task.Task) error {
-	defer f.locks.lock(t.GUID)()
+func (f *Errands) run(ctx context.Context, t *task.Task) error {
+	defer f.locks.Lock(t.GUID)()
 	var now []*task.Task
 	err := f.DB.Read().NewSelect().Model(&now).Where("guid = ? AND state = ?", t.GUID, task.Pending).Scan(ctx)
 	if err != nil || len(now) == 0 {
 		return err
 	}
 	if time.Since(t.CreatedAt.Time()) > taskLate {
-		return f.failTask(ctx, t, taskExpired)
+		return f.fail(ctx, t, taskExpired)
 	}
-	what, err := f.taskRecipe(ctx, now[0])
+	what, err := f.recipe(ctx, now[0])
 	if err == nil {
 		err = f.Scheduler.Run(ctx, what)
 	}
 	switch cf.KindOf(err) {
 	case cf.KindNotFound, cf.KindInvalid, cf.KindUnprocessable: // it can never run
 		if err != nil {
-			return errors.Join(err, f.failTask(ctx, t, taskRefused))
+			return errors.Join(err, f.fail(ctx, t, taskRefused))
 		}
 	}
 	if err != nil {
 		return err
 	}
 	f.Gate.Step("task handed over")
-	return f.changeTask(ctx, t, func(ctx context.Context, tx bun.Tx) error { return f.Task.Begin(ctx, tx, t) })
+	return f.change(ctx, t, func(ctx context.Context, tx bun.Tx) error { return f.Task.Begin(ctx, tx, t) })
 }
 
-func (f *Flow) taskRecipe(ctx context.Context, t *task.Task) (cf.Task, error) {
+func (f *Errands) recipe(ctx context.Context, t *task.Task) (cf.Task, error) {
 	a, err := app.ByGUID(ctx, f.DB.Read(), t.AppGUID)
 	if err != nil {
 		return cf.Task{}, err
@@ -219,15 +254,15 @@ func (f *Flow) taskRecipe(ctx context.Context, t *task.Task) (cf.Task, error) {
 	if err != nil {
 		return cf.Task{}, err
 	}
-	at, err := f.place(ctx, a, "running")
+	at, err := f.Place(ctx, a)
 	if err != nil {
 		return cf.Task{}, err
 	}
 	return recipe.Task(a, t, d, recipe.URIs(mapped), at), nil
 }
 
-// changeTask reads a task again and holds it while fn changes it. A task that is gone is left alone.
-func (f *Flow) changeTask(ctx context.Context, t *task.Task, fn func(ctx context.Context, tx bun.Tx) error) error {
+// change reads a task again and holds it while fn changes it. A task that is gone is left alone.
+func (f *Errands) change(ctx context.Context, t *task.Task, fn func(ctx context.Context, tx bun.Tx) error) error {
 	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if ok, err := task.Lock(ctx, f.DB, tx, t); err != nil || !ok {
 			return err
@@ -236,19 +271,19 @@ func (f *Flow) changeTask(ctx context.Context, t *task.Task, fn func(ctx context
 	})
 }
 
-// failTask ends a task that the scheduler does not speak of, after making sure that it never will run it.
-func (f *Flow) failTask(ctx context.Context, t *task.Task, reason string) error {
+// fail ends a task that the scheduler does not speak of, after making sure that it never will run it.
+func (f *Errands) fail(ctx context.Context, t *task.Task, reason string) error {
 	if err := f.Scheduler.Cancel(ctx, cf.TaskID(t.GUID)); err != nil {
 		return err
 	}
-	return f.changeTask(ctx, t, func(ctx context.Context, tx bun.Tx) error { return f.Task.End(ctx, tx, t, reason) })
+	return f.change(ctx, t, func(ctx context.Context, tx bun.Tx) error { return f.Task.End(ctx, tx, t, reason) })
 }
 
-// taskEnded takes the outcome of a task.
-func (f *Flow) taskEnded(ctx context.Context, done cf.Task) error {
+// Ended takes the outcome of a task.
+func (f *Errands) Ended(ctx context.Context, done cf.Task) error {
 	t := new(task.Task)
 	t.GUID = string(done.ID)
-	return f.changeTask(ctx, t, func(ctx context.Context, tx bun.Tx) error {
+	return f.change(ctx, t, func(ctx context.Context, tx bun.Tx) error {
 		if err := f.Task.Begin(ctx, tx, t); err != nil { // its outcome may be told before it is known to have begun
 			return err
 		}
@@ -262,8 +297,8 @@ func (f *Flow) taskEnded(ctx context.Context, done cf.Task) error {
 	})
 }
 
-// cancelTask is POST /v3/tasks/:guid/actions/cancel, and PUT /v3/tasks/:guid/cancel.
-func (f *Flow) cancelTask(c *rest.Call) error {
+// cancel is POST /v3/tasks/:guid/actions/cancel, and PUT /v3/tasks/:guid/cancel.
+func (f *Errands) cancel(c *rest.Call) error {
 	t, err := f.Task.Tasks.Find(c, c.Arg("guid"))
 	if err != nil {
 		return err
@@ -272,7 +307,7 @@ func (f *Flow) cancelTask(c *rest.Call) error {
 		return err
 	}
 	gone := true
-	err = f.changeTask(c.Ctx(), t, func(ctx context.Context, tx bun.Tx) error {
+	err = f.change(c.Ctx(), t, func(ctx context.Context, tx bun.Tx) error {
 		if gone = false; t.Final() {
 			return rest.Unprocessable("Task state is %s and therefore cannot be canceled", t.State)
 		}
@@ -289,21 +324,21 @@ func (f *Flow) cancelTask(c *rest.Call) error {
 		return err
 	}
 	f.Gate.Step("task cancelling")
-	if err := f.endTask(context.WithoutCancel(c.Ctx()), t); err != nil { // convergence tries again
+	if err := f.end(context.WithoutCancel(c.Ctx()), t); err != nil { // convergence tries again
 		slog.Error("cancel a task", "task", t.GUID, "err", err)
 	}
 	return f.Task.Tasks.Show(c, http.StatusAccepted, t)
 }
 
-// endTask asks the scheduler to end a task, when nobody is about to hand it over any more.
-func (f *Flow) endTask(ctx context.Context, t *task.Task) error {
-	defer f.locks.lock(t.GUID)()
+// end asks the scheduler to end a task, when nobody is about to hand it over any more.
+func (f *Errands) end(ctx context.Context, t *task.Task) error {
+	defer f.locks.Lock(t.GUID)()
 	return f.Scheduler.Cancel(ctx, cf.TaskID(t.GUID))
 }
 
-// convergeTasks hands over what the scheduler did not get yet, and ends what shall end. The outcome of a RUNNING task
+// Converge hands over what the scheduler did not get yet, and ends what shall end. The outcome of a RUNNING task
 // is told until it is heard; a CANCELING one of which nothing is told never was there.
-func (f *Flow) convergeTasks(ctx context.Context) error {
+func (f *Errands) Converge(ctx context.Context) error {
 	ts, err := task.Open(ctx, f.DB.Read(), "", task.Pending, task.Canceling)
 	if err != nil {
 		return err
@@ -312,18 +347,18 @@ func (f *Flow) convergeTasks(ctx context.Context) error {
 	for _, t := range ts {
 		switch {
 		case t.State == task.Pending:
-			errs = append(errs, f.runTask(ctx, t))
+			errs = append(errs, f.run(ctx, t))
 		case time.Since(t.UpdatedAt.Time()) > cancelLate:
-			errs = append(errs, f.failTask(ctx, t, taskCancelled))
+			errs = append(errs, f.fail(ctx, t, taskCancelled))
 		default:
-			errs = append(errs, f.endTask(ctx, t))
+			errs = append(errs, f.end(ctx, t))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// abortTasks ends the tasks of an app that is being deleted.
-func (f *Flow) abortTasks(ctx context.Context, guid string) error {
+// Abort ends the tasks of an app that is being deleted.
+func (f *Errands) Abort(ctx context.Context, guid string) error {
 	err := f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
 		if err := f.DB.LockRow(ctx, tx, "app_apps", guid); err != nil {
 			return err
@@ -338,9 +373,20 @@ func (f *Flow) abortTasks(ctx context.Context, guid string) error {
 		return err
 	}
 	for _, t := range ts {
-		if err := f.endTask(ctx, t); err != nil {
+		if err := f.end(ctx, t); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// ErrNew says that tasks must be aborted once more before their app can be deleted.
+var ErrNew = errors.New("a task was created meanwhile")
+
+// Purge deletes the tasks of an app that is held, once all were aborted.
+func (f *Errands) Purge(ctx context.Context, tx bun.Tx, guid string) error {
+	if ts, err := task.Open(ctx, tx, guid, task.Pending, task.Running); err != nil || len(ts) > 0 {
+		return errors.Join(err, ErrNew)
+	}
+	return f.Task.Purge(ctx, tx, guid)
 }
