@@ -30,6 +30,7 @@ const (
 	maxPackage   = 1 << 30
 	minFree      = 256 << 20
 	maxBuildpack = 1 << 30
+	maxDroplet   = 2 << 30 // uploaded
 	maxBlob      = 8 << 30 // of what the platform itself stores: droplets, buildpacks, caches
 	sweepEvery   = time.Hour
 	// orphansEvery is the number of sweeps from one look for orphans to the next: a day, as in Cloud Controller.
@@ -233,6 +234,19 @@ func (b *Bits) Buildpack(ctx context.Context, zip io.Reader) (cf.Blob, string, e
 	}
 	blob, err := b.adopt(ctx, sp, string(cf.BlobBuildpack)+"/"+sp.SHA256(), true)
 	return blob, stack, err
+}
+
+// Droplet implements cf.Blobs.
+func (b *Bits) Droplet(ctx context.Context, tgz io.Reader) (cf.Blob, error) {
+	sp, err := b.store.Spool(ctx, tgz, maxDroplet)
+	if err != nil {
+		return cf.Blob{}, err
+	}
+	if err := match.Droplet(io.NewSectionReader(sp, 0, sp.Size)); err != nil {
+		sp.Discard()
+		return cf.Blob{}, err
+	}
+	return b.adopt(ctx, sp, string(cf.BlobDroplet)+"/"+sp.SHA256(), true)
 }
 
 // SignURL implements cf.Blobs; zero expires is an hour from now.

@@ -297,7 +297,7 @@ func TestStoreFull(t *testing.T) {
 	_, pack := b.Package(ctx, bytes.NewReader(zipOf(t, "a", "b")), nil)
 	for _, err := range []error{put, pack} {
 		var e *cf.Error
-		if !errors.As(err, &e) || e.Kind != cf.KindNoRoom || e.Public != "the blob store is full" {
+		if !errors.As(err, &e) || e.Kind != cf.KindNoRoom || e.Code != "BlobstoreUnavailable" {
 			t.Errorf("got %v", err)
 		}
 	}

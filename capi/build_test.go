@@ -149,6 +149,7 @@ func TestBuilds(t *testing.T) {
 		"found no compatible cell":           "NoCompatibleCell - Found no compatible cell",
 		"exceeded 15m0s timeout":             "StagingTimeExpired - Staging time expired: exceeded 15m0s timeout",
 		"cell disappeared before completion": "StagingError - Staging error: staging failed",
+		"Uploading failed: no room":          "StagingError - Staging error: Uploading failed: no room",
 	} {
 		task, ok := w.sched.task(b)
 		if !ok {
@@ -176,7 +177,7 @@ func TestBuilds(t *testing.T) {
 	if e := w.Must(200, "admin", "GET /v3/builds/"+b, nil).Get("error"); e != "StagingError - Staging error: Start command not specified" {
 		t.Errorf("without a command: %v", e)
 	}
-	if l := w.Must(200, "admin", "GET /v3/audit_events?types=audit.app.build.failed&per_page=100", nil); len(l.Names("guid")) != 7 {
+	if l := w.Must(200, "admin", "GET /v3/audit_events?types=audit.app.build.failed&per_page=100", nil); len(l.Names("guid")) != 8 {
 		t.Errorf("%d events of failed builds", len(l.Names("guid")))
 	}
 	w.Must(422, "admin", "POST /v3/builds", `{"package":{"guid":"nope"}}`)
@@ -292,7 +293,11 @@ func TestSharedBlob(t *testing.T) {
 		w.must(200, w.upload("admin", p, "", zipped(t, "same")))
 		ps = append(ps, p)
 	}
-	copied := w.Must(201, "admin", "POST /v3/packages/?source_guid="+ps[0], `{"relationships":{"app":{"data":{"guid":"`+app+`"}}}}`)
+	same := w.Must(422, "admin", "POST /v3/packages?source_guid="+ps[0], `{"relationships":{"app":{"data":{"guid":"`+app+`"}}}}`)
+	if same.Detail() != "Source and destination app cannot be the same" {
+		t.Error(same.Text)
+	}
+	copied := w.Must(201, "admin", "POST /v3/packages/?source_guid="+ps[0], `{"relationships":{"app":{"data":{"guid":"`+w.makeApp("copy")+`"}}}}`)
 	if copied.Get("state") != "READY" {
 		t.Error(copied.Text)
 	}

@@ -41,6 +41,8 @@ type API struct {
 	Scheduler cf.Scheduler
 	Blobs     cf.Blobs
 	Logs      cf.Logs
+	Services  Room            // the nouns of services, on the same server
+	Bindings  cf.Bindings     // what apps are bound to: the same room
 	Gate      *run.Gate       // stops a push at its steps; nil in life
 	Linger    time.Duration   // see build.Family
 	Staging   time.Duration   // see flow.Flow
@@ -55,6 +57,13 @@ type API struct {
 	sweep  *retain.Sweep
 }
 
+// Room is a room beside Cloud Controller whose nouns the same server answers: same store, same access, same jobs.
+type Room interface {
+	Migrate(ctx context.Context) error
+	Nouns() []rest.Noun
+	Routes() []rest.Route
+}
+
 // Start brings the tables up to date, starts the jobs that an earlier process left, and begins to converge.
 func (a *API) Start(ctx context.Context) error {
 	a.Org = &org.Family{DB: a.DB, Directory: a.Directory}
@@ -64,15 +73,15 @@ func (a *API) Start(ctx context.Context) error {
 	routes := &route.Family{DB: a.DB, Domain: a.Domain}
 	tasks := &task.Family{}
 	a.flow = &flow.Flow{DB: a.DB, Scheduler: a.Scheduler, Blobs: a.Blobs, Logs: a.Logs, Gate: a.Gate, URL: a.URL,
-		Staging: a.Staging, Domain: "apps." + a.Domain, App: apps, Build: builds, Route: routes, Task: tasks, Org: a.Org, Admin: a.Admin}
+		Bindings: a.Bindings, Staging: a.Staging, Domain: "apps." + a.Domain, App: apps, Build: builds, Route: routes, Task: tasks, Org: a.Org, Admin: a.Admin}
 	a.flow.Join()
 	if err := a.migrate(ctx); err != nil {
 		return err
 	}
 	a.jobs = &job.Pool{DB: a.DB, Holder: a.Holder, Kinds: slices.Concat(a.flow.Jobs(), a.Admin.Jobs(), builds.Jobs(), routes.Jobs())}
 	a.server = &rest.Server{DB: a.DB, Tokens: a.Tokens, Jobs: a.jobs, URL: a.URL, Includes: Includes(), Limits: a.Limits,
-		Nouns:  slices.Concat(a.Org.Nouns(), a.Admin.Nouns(), apps.Nouns(), builds.Nouns(), routes.Nouns(), tasks.Nouns()),
-		Routes: slices.Concat(a.Org.Routes(), a.Admin.Routes(), apps.Routes(), builds.Routes(), routes.Routes(), a.flow.Routes())}
+		Nouns:  slices.Concat(a.Org.Nouns(), a.Admin.Nouns(), apps.Nouns(), builds.Nouns(), routes.Nouns(), tasks.Nouns(), a.Services.Nouns()),
+		Routes: slices.Concat(a.Org.Routes(), a.Admin.Routes(), apps.Routes(), builds.Routes(), routes.Routes(), a.flow.Routes(), a.Services.Routes())}
 	if err := a.server.Start(ctx); err != nil {
 		return err
 	}
@@ -108,7 +117,7 @@ func (a *API) migrate(ctx context.Context) error {
 	}
 	for _, migrate := range []func(context.Context) error{
 		of(rest.Migrate), of(usage.Migrate), a.Org.Migrate, a.Admin.Migrate, of(app.Migrate), of(build.Migrate), of(route.Migrate),
-		of(task.Migrate),
+		of(task.Migrate), a.Services.Migrate,
 	} {
 		if err := migrate(ctx); err != nil {
 			return err
@@ -165,6 +174,9 @@ func Includes() []rest.Include {
 		ofRole     = " FROM rest_roles WHERE guid IN (?))"
 		ofApp      = " FROM app_apps WHERE guid IN (?))"
 		ofRoute    = " FROM route_routes WHERE guid IN (?))"
+		ofInstance = " FROM services_instances WHERE guid IN (?))"
+		ofBinding  = " FROM services_bindings WHERE guid IN (?))"
+		nothing    = "guid IN (?) AND 1 = 0" // of service brokers and route services nothing is there
 		orgOf      = "guid IN (SELECT org_guid FROM rest_spaces WHERE guid IN (SELECT space_guid"
 	)
 	return []rest.Include{
@@ -182,8 +194,25 @@ func Includes() []rest.Include {
 		{Of: "route", Param: "space", Kind: "space", Key: "spaces", Where: "guid IN (SELECT space_guid" + ofRoute},
 		{Of: "route", Param: "space.organization", Kind: "space", Key: "spaces", Where: "guid IN (SELECT space_guid" + ofRoute},
 		{Of: "route", Param: "space.organization", Kind: "organization", Key: "organizations", Where: orgOf + ofRoute + ")"},
-		{Of: "service_route_binding", Param: "route", Kind: "route", Key: "routes",
-			Where: "guid IN (SELECT route_guid FROM route_service_bindings WHERE guid IN (?))"},
-		{Of: "service_route_binding", Param: "service_instance", Kind: "service_instance", Key: "service_instances"}, // nobody has any yet
+		{Of: "service_instance", Param: "space", Kind: "space", Key: "spaces", Where: "guid IN (SELECT space_guid" + ofInstance,
+			Fields: []string{"guid", "name", "relationships.organization"}},
+		{Of: "service_instance", Param: "space.organization", Kind: "organization", Key: "organizations", Where: orgOf + ofInstance + ")",
+			Fields: []string{"name", "guid"}},
+		{Of: "service_instance", Param: "service_plan", Kind: "service_plan", Key: "service_plans", Where: nothing,
+			Fields: []string{"guid", "name", "relationships.service_offering"}},
+		{Of: "service_instance", Param: "service_plan.service_offering", Kind: "service_offering", Key: "service_offerings", Where: nothing,
+			Fields: []string{"name", "guid", "description", "documentation_url", "tags", "relationships.service_broker"}},
+		{Of: "service_instance", Param: "service_plan.service_offering.service_broker", Kind: "service_broker", Key: "service_brokers", Where: nothing,
+			Fields: []string{"name", "guid"}},
+		{Of: "service_credential_binding", Param: "app", Kind: "app", Key: "apps", Where: "guid IN (SELECT app_guid" + ofBinding},
+		{Of: "service_credential_binding", Param: "service_instance", Kind: "service_instance", Key: "service_instances",
+			Where: "guid IN (SELECT instance_guid" + ofBinding},
+		{Of: "service_offering", Param: "service_broker", Kind: "service_broker", Key: "service_brokers", Where: nothing, Fields: []string{"guid", "name"}},
+		{Of: "service_plan", Param: "space.organization", Kind: "organization", Key: "organizations", Where: nothing},
+		{Of: "service_plan", Param: "service_offering", Kind: "service_offering", Key: "service_offerings", Where: nothing},
+		{Of: "service_plan", Param: "service_offering.service_broker", Kind: "service_broker", Key: "service_brokers", Where: nothing,
+			Fields: []string{"guid", "name"}},
+		{Of: "service_route_binding", Param: "route", Kind: "route", Key: "routes", Where: nothing},
+		{Of: "service_route_binding", Param: "service_instance", Kind: "service_instance", Key: "service_instances", Where: nothing},
 	}
 }

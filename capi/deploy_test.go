@@ -25,7 +25,7 @@ func (w *world) again(t testing.TB) {
 	t.Helper()
 	_ = w.api.Stop(t.Context())
 	b := *w.api
-	next := &capi.API{DB: b.DB, Tokens: b.Tokens, Directory: b.Directory, URL: b.URL, Info: b.Info, Domain: b.Domain,
+	next := &capi.API{DB: b.DB, Services: b.Services, Bindings: b.Bindings, Tokens: b.Tokens, Directory: b.Directory, URL: b.URL, Info: b.Info, Domain: b.Domain,
 		Scheduler: b.Scheduler, Blobs: b.Blobs, Logs: b.Logs}
 	if err := next.Start(t.Context()); err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the documents that are made from data")
 
 // walks are the success cases of all endpoints, in an order in which they work one after the other.
-var walks = [][]step{steps, pushSteps, taskSteps, otherSteps}
+var walks = [][]step{steps, pushSteps, taskSteps, otherSteps, serviceSteps}
 
 // otherSteps are the endpoints that neither a push nor the first walk needs.
 var otherSteps = []step{
@@ -35,18 +35,24 @@ var otherSteps = []step{
 	{line: "DELETE /v3/routes/{route}"},
 	{line: "POST /v3/stacks", body: `{"name":"gone"}`, keep: "stack"},
 	{line: "DELETE /v3/stacks/{stack}"},
-	{line: "GET /v3/service_route_bindings"},
 	{line: "DELETE /v3/apps/{app}"},
 }
 
 // unwalked are the endpoints that have no success case here, and why.
 var unwalked = map[string]string{
-	"GET /v2/info":                           "not of version 3; the oracle has no shape of it",
-	"PATCH /v3/apps/{guid}/processes/{type}": "the oracle has it as /v3/processes/:guid only",
-	"GET /routing/v1/router_groups":          "of CF's routing API; there are none",
-	"POST /v3/route_policies":                "route policies are absent",
-	"POST /v3/service_route_bindings":        "services are absent",
-	"GET /v3/service_route_bindings/{guid}":  "there are none",
+	"GET /v2/info":                                                  "not of version 3; the oracle has no shape of it",
+	"PATCH /v3/apps/{guid}/processes/{type}":                        "the oracle has it as /v3/processes/:guid only",
+	"GET /routing/v1/router_groups":                                 "of CF's routing API; there are none",
+	"POST /v3/route_policies":                                       "route policies are absent",
+	"POST /v3/service_route_bindings":                               "route services are absent",
+	"GET /v3/service_route_bindings/{guid}":                         "there are none",
+	"POST /v3/service_brokers":                                      "service brokers are absent",
+	"GET /v3/service_brokers/{guid}":                                "there are none",
+	"GET /v3/service_offerings/{guid}":                              "there are none",
+	"GET /v3/service_plans/{guid}":                                  "there are none",
+	"GET /v3/service_instances/{guid}/parameters":                   "user-provided instances have none",
+	"GET /v3/service_credential_bindings/{guid}/parameters":         "bindings to user-provided instances have none",
+	"POST /v3/service_instances/{guid}/relationships/shared_spaces": "user-provided instances cannot be shared",
 }
 
 // destination maps the route to the app, and gives the destination.

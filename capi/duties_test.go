@@ -19,6 +19,7 @@ func TestDuties(t *testing.T) {
 		freshEvent(w.API, world, "event-"+world)
 		w.privateDomain("private.example-"+world+".com", world)
 	}
+	bound(w.API, "own", "bound")
 	w.Must(201, "admin", "POST /v3/stacks", `{"name":"other"}`)
 	w.Must(201, "admin", "POST /v3/users", `{"guid":"ann"}`)
 	for _, name := range []string{"own", "other"} {
@@ -29,10 +30,11 @@ func TestDuties(t *testing.T) {
 	d := &resttest.Duties{API: w.API, Endpoints: w.api.Endpoints(), Users: []string{"stranger", "admin_read_only", "global_auditor"},
 		Excuses: map[string]string{
 			"GET /v3/feature_flags?updated_ats":    "a flag that nobody set has no time",
-			"POST /v3/service_route_bindings with": "services are absent",
+			"POST /v3/service_route_bindings with": "route services are absent",
 			"DELETE /v3/sidecars/{guid}: none":     "they are in no list of all; the walk deletes one",
 			"GET /v3/tasks?sequence_ids":           "only below an app",
 			"GET /v3/apps/{guid}/tasks?app_guids":  "not below an app",
+			"POST /v3/service_brokers with":        "service brokers are absent",
 		}}
 	for _, r := range access.AllRoles {
 		w.Role(string(r), r, "own")

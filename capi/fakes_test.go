@@ -246,6 +246,23 @@ func (b *blobs) gone() []string {
 	return slices.Clone(b.deleted)
 }
 
+// Droplet refuses what bits refuses: here, what is no gzip.
+func (b *blobs) Droplet(ctx context.Context, in io.Reader) (cf.Blob, error) {
+	if b.pack != nil {
+		if err := b.pack(in, nil); err != nil {
+			return cf.Blob{}, err
+		}
+	}
+	raw, err := io.ReadAll(in)
+	if err != nil {
+		return cf.Blob{}, err
+	}
+	if !bytes.HasPrefix(raw, []byte("\x1f\x8b")) {
+		return cf.Blob{}, cf.Errorf(cf.KindInvalid, "DropletUploadInvalid", "The droplet upload is invalid: it is not a tar.gz archive")
+	}
+	return b.Put(ctx, cf.BlobDroplet, bytes.NewReader(raw))
+}
+
 // Buildpack refuses what bits refuses: here, what is no zip. The stack is that of a file "stack=x".
 func (b *blobs) Buildpack(ctx context.Context, in io.Reader) (cf.Blob, string, error) {
 	raw, err := io.ReadAll(in)

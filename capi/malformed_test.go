@@ -4,7 +4,6 @@ import (
 	"math/rand/v2"
 	"net/url"
 	"os"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -54,7 +53,6 @@ func TestMalformed(t *testing.T) {
 			names = append(names, p.Name)
 		}
 	}
-	argument := regexp.MustCompile(`\{[\w.]+\}`)
 	for range n {
 		line := argument.ReplaceAllStringFunc(any1(r, lines), func(string) string {
 			return any1(r, []string{"acme", "acme", "acme-space", url.PathEscape(any1(r, scraps))})

@@ -2,6 +2,7 @@ package capi_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"mime/multipart"
 	"strings"
@@ -75,6 +76,20 @@ func (w *world) stage(user, app string) string {
 	d, _ := w.Must(200, user, "GET /v3/builds/"+b, nil).Get("droplet", "guid").(string)
 	w.Must(200, user, "PATCH /v3/apps/"+app+"/relationships/current_droplet", `{"data":{"guid":"`+d+`"}}`)
 	return d
+}
+
+// gzipped is a droplet as far as the fake of bits looks.
+func gzipped(t testing.TB, text string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	if _, err := z.Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
 
 // makeApp makes an app in the world's space.
@@ -171,6 +186,14 @@ var pushSteps = []step{
 	{line: "GET /v3/droplets/{droplet}/download"},
 	{line: "GET /v3/apps/{app}/droplets"},
 	{line: "GET /v3/packages/{package}/droplets"},
+	{line: "POST /v3/apps", body: `{"name":"copy","relationships":{"space":{"data":{"guid":"own-space"}}}}`, keep: "other"},
+	{line: "POST /v3/packages?source_guid={package}", body: `{"relationships":{"app":{"data":{"guid":"{other}"}}}}`, besides: []string{"data", "links.upload", "links.download"}, shape: "copy_of_packages"},
+	{line: "POST /v3/droplets?source_guid={droplet}", body: `{"relationships":{"app":{"data":{"guid":"{other}"}}}}`, besides: []string{"links.package", "links.download", "checksum", "buildpacks[]", "process_types"}, shape: "single_copying_buildpack_droplet"},
+	{line: "POST /v3/droplets", body: `{"relationships":{"app":{"data":{"guid":"{other}"}}},"process_types":{"web":"./run","rake":"./rake"}}`, keep: "made", shape: "single_created_droplet_without_package"},
+	{line: "POST /v3/droplets/{made}/upload", act: func(w *world, kept map[string]string) resttest.Answer {
+		return w.sendBits("admin", "POST /v3/droplets/"+kept["made"]+"/upload", "", "droplet.tgz", gzipped(w.T, "made elsewhere"))
+	}},
+	{line: "DELETE /v3/apps/{other}"},
 	{line: "PATCH /v3/apps/{app}/relationships/current_droplet", body: `{"data":{"guid":"{droplet}"}}`},
 	{line: "GET /v3/apps/{app}/relationships/current_droplet"},
 	{line: "GET /v3/apps/{app}/droplets/current"},

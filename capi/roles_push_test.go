@@ -9,6 +9,7 @@ import (
 	"ingot/capi/build"
 	"ingot/capi/route"
 	"ingot/capi/task"
+	"ingot/rest/access"
 	"ingot/rest/resttest"
 	"ingot/rest/row"
 )
@@ -52,6 +53,11 @@ func tasking(a *resttest.API, world, guid string) {
 	a.Insert(one, beside)
 }
 
+// everybodysDomain is a domain of no organization.
+func everybodysDomain(a *resttest.API, _, guid string) {
+	a.Insert(&route.Domain{Labelled: row.Labelled{Row: base(guid)}, Name: guid + ".example.com"})
+}
+
 // sharedDomain is a domain that its own organization has a share of besides.
 func sharedDomain(a *resttest.API, world, guid string) {
 	a.Insert(&route.Domain{Labelled: row.Labelled{Row: base(guid)}, Name: guid + ".example.com", OrgGUID: world})
@@ -62,6 +68,22 @@ func sharedDomain(a *resttest.API, world, guid string) {
 	if err != nil {
 		a.T.Fatal(err)
 	}
+}
+
+// sharedRoute is fresh with a second space, in which the callers have the same roles; it is developers who may bring a route there.
+func sharedRoute(a *resttest.API, world, guid string) {
+	fresh(a, world, guid)
+	second := guid + "-space"
+	a.Insert(&access.Space{Labelled: row.Labelled{Row: base(second)}, Name: second, NameKey: second, OrgGUID: world, Status: access.Active})
+	for _, r := range access.SpaceRoles {
+		if t := r; world == "own" {
+			if r == access.SpaceSupporter {
+				t = access.SpaceDeveloper
+			}
+			a.Insert(&access.RoleRow{Type: t, UserGUID: string(r) + "-guid", OrgGUID: world, SpaceGUID: second})
+		}
+	}
+	a.Must(200, "admin", "POST /v3/routes/"+guid+"/relationships/shared_spaces", `{"data":[{"guid":"`+second+`"}]}`)
 }
 
 const newApp = `{"name":"n{x}","relationships":{"space":{"data":{"guid":"{space}"}}}}`
@@ -118,12 +140,14 @@ var pushCalls = []call{
 	{line: "POST /v3/builds", body: `{"package":{"guid":"{x}"}}`, make: fresh},
 	{line: "PATCH /v3/builds/{x}", body: `{"metadata":{"labels":{"a":"b"}}}`, make: fresh},
 	{line: "GET /v3/droplets"},
+	{line: "POST /v3/droplets", body: `{"relationships":{"app":{"data":{"guid":"{x}"}}}}`, make: fresh},
 	{line: "GET /v3/droplets/{x}", make: fresh},
 	{line: "GET /v3/droplets/{x}/download", make: fresh},
 	{line: "PATCH /v3/droplets/{x}", body: `{"metadata":{"labels":{"a":"b"}}}`, make: fresh},
 	{line: "DELETE /v3/droplets/{x}", make: fresh},
 	{line: "GET /v3/domains"},
 	{line: "GET /v3/domains/{x}", make: fresh, conditional: []string{"Org Billing Manager"}}, // only shared domains
+	{line: "GET /v3/domains/{x}", make: everybodysDomain, all: true},
 	{line: "POST /v3/domains", body: `{"name":"n{x}.example.com","relationships":{"organization":{"data":{"guid":"{org}"}}}}`},
 	{line: "POST /v3/domains", body: `{"name":"n{x}.example.com"}`, conditional: []string{"Org Manager"}}, // only private ones
 	{line: "PATCH /v3/domains/{x}", body: `{"metadata":{"labels":{"a":"b"}}}`, make: fresh},
@@ -146,6 +170,10 @@ var pushCalls = []call{
 	{line: "POST /v3/domains/{x}/relationships/shared_organizations", body: `{"data":[]}`, make: fresh},
 	{line: "DELETE /v3/domains/{x}/relationships/shared_organizations/{org}", make: sharedDomain},
 	{line: "GET /v3/routes/{x}/relationships/shared_spaces", make: fresh},
+	{line: "POST /v3/routes/{x}/relationships/shared_spaces", body: `{"data":[{"guid":"{x}-space"}]}`, make: sharedRoute},
+	{line: "DELETE /v3/routes/{x}/relationships/shared_spaces/{x}-space", make: sharedRoute},
+	{line: "POST /v3/spaces/{space}/manifest_diff", body: `{"applications":[{"name":"m{x}"}]}`},
+	{line: "POST /v3/spaces/{space}/actions/apply_manifest", body: `{"applications":[{"name":"m{x}"}]}`},
 	{line: "PATCH /v3/routes/{x}/relationships/space", body: `{"data":{"guid":"{space}"}}`, make: fresh}, // to where it is
 	{line: "GET /v3/apps/{x}/tasks", make: tasking},
 	{line: "POST /v3/apps/{x}/tasks", body: `{"command":"x"}`, make: fresh},

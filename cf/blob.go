@@ -54,6 +54,9 @@ type Blobs interface {
 	// Buildpack stores a buildpack's zip after the same checks (KindUnprocessable, code BuildpackZipError), and returns the
 	// stack that its manifest.yml names, or "".
 	Buildpack(ctx context.Context, zip io.Reader) (b Blob, stack string, err error)
+	// Droplet stores an uploaded droplet (a tar.gz) after the checks of a cell that unpacks it (KindInvalid, code
+	// DropletUploadInvalid, for paths out, links out, devices and what is too big).
+	Droplet(ctx context.Context, tgz io.Reader) (Blob, error)
 	// SignURL returns an absolute URL that reads the blob without a token until then.
 	SignURL(key string, expires time.Time) string
 }

@@ -86,10 +86,15 @@ func (c *Call) NoContent() error {
 
 // Accepted answers 202 with the job's address, and starts the job. It comes after the commit that wrote it.
 func (c *Call) Accepted(j *job.Job) error {
-	c.W.Header().Set("Location", c.URL("/v3/jobs/%s", j.GUID))
-	c.s.Jobs.Wake()
+	c.Locate(j)
 	c.W.WriteHeader(http.StatusAccepted)
 	return nil
+}
+
+// Locate is Accepted for an answer that has a body, which follows.
+func (c *Call) Locate(j *job.Job) {
+	c.W.Header().Set("Location", c.URL("/v3/jobs/%s", j.GUID))
+	c.s.Jobs.Wake()
 }
 
 // Warn adds a warning to the answer, which the CLI prints.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"ingot/kit/sql"
 	"ingot/rest/access"
 	"ingot/rest/row"
 )
@@ -39,14 +40,12 @@ func (r *Resource[T]) ListOf(c *Call, visible access.Scope, narrow func(*bun.Sel
 	if w := watchOf(c.Ctx()); w != nil {
 		w.Query = r.declared()
 	}
-	rows := make([]*T, 0, 50)
-	sel := narrow(visible(c.Caller, c.DB().NewSelect().Model(&rows)))
-	q, sel, err := r.parseList(c, sel)
+	q, sel, err := r.parseList(c, narrow(c.DB().NewSelect().Model((*T)(nil))))
 	if err != nil {
 		return err
 	}
 	c.query = q
-	total, err := r.page(c, q, sel, &rows)
+	rows, total, err := r.page(c, q, sel, visible)
 	if err != nil {
 		return err
 	}
@@ -65,8 +64,17 @@ func (r *Resource[T]) ListOf(c *Call, visible access.Scope, narrow func(*bun.Sel
 	return c.JSON(http.StatusOK, doc)
 }
 
-// page reads one page into rows and tells how many rows there are in all.
-func (r *Resource[T]) page(c *Call, q *query, sel *bun.SelectQuery, rows *[]*T) (int, error) {
+// walkAbove is how many rows somebody must see of a list so that it is read in its order (access.Caller.Walk). Fewer are
+// gathered and sorted sooner than they are met among all rows.
+const walkAbove = 1000
+
+// page reads one page of the rows that sel finds and that the caller sees, and tells how many they are in all.
+func (r *Resource[T]) page(c *Call, q *query, sel *bun.SelectQuery, visible access.Scope) (rows []*T, total int, err error) {
+	skip := (q.page - 1) * q.perPage
+	all, err := visible(c.Caller, sel.Clone()).Count(c.Ctx())
+	if total = int(all); err != nil || total <= skip {
+		return nil, total, err
+	}
 	columns, direction := q.column, "ASC"
 	if columns == "" {
 		columns = r.Order
@@ -74,19 +82,19 @@ func (r *Resource[T]) page(c *Call, q *query, sel *bun.SelectQuery, rows *[]*T) 
 	if q.desc {
 		direction = "DESC"
 	}
-	paged := sel.Clone().Limit(int64(q.perPage)).Offset(int64(q.page-1) * int64(q.perPage))
+	who := c.Caller
+	who.Walk = total > walkAbove && r.s.DB.Engine == sql.SQLite
+	paged := visible(who, sel).Limit(int64(q.perPage)).Offset(int64(skip))
 	for _, column := range strings.Fields(columns) {
 		paged = paged.OrderExpr("? "+direction, bun.Ident(column))
 	}
-	paged = paged.OrderExpr("id " + direction)
-	if err := paged.Scan(c.Ctx(), rows); err != nil {
-		return 0, err
+	if err := paged.OrderExpr("id "+direction).Scan(c.Ctx(), &rows); err != nil {
+		return nil, 0, err
 	}
-	if n := len(*rows); n < q.perPage && (n > 0 || q.page == 1) {
-		return (q.page-1)*q.perPage + n, nil
+	if n := len(rows); n < q.perPage { // the last page, whatever came or went since the count
+		total = skip + n
 	}
-	n, err := sel.Count(c.Ctx())
-	return int(n), err
+	return rows, total, nil
 }
 
 func (r *Resource[T]) parseList(c *Call, sel *bun.SelectQuery) (*query, *bun.SelectQuery, error) {

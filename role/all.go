@@ -28,6 +28,7 @@ import (
 	"ingot/networking/dns"
 	"ingot/routing/emit"
 	"ingot/routing/router"
+	"ingot/services"
 	"ingot/uaa"
 )
 
@@ -39,23 +40,24 @@ type rooms struct {
 	gate    *run.Gate
 	metrics *prometheus.Registry
 
-	ca     *mtls.CA
-	stores map[string]*sql.DB
-	keys   keyring
-	cache  *logcache.Store
-	logs   *agent.Agent
-	uaa    *uaa.Server
-	bits   *bits.Bits
-	garden *linux.Engine
-	names  *dns.Server
-	host   *dns.Host
-	nats   *nats.Server
-	conn   *natsgo.Conn
-	bbs    *bbs.BBS
-	cell   *cell.Cell
-	capi   *capi.API
-	router *router.Router
-	emit   *emit.Emitter
+	ca       *mtls.CA
+	stores   map[string]*sql.DB
+	keys     keyring
+	cache    *logcache.Store
+	logs     *agent.Agent
+	uaa      *uaa.Server
+	bits     *bits.Bits
+	garden   *linux.Engine
+	names    *dns.Server
+	host     *dns.Host
+	nats     *nats.Server
+	conn     *natsgo.Conn
+	bbs      *bbs.BBS
+	cell     *cell.Cell
+	services *services.Services
+	capi     *capi.API
+	router   *router.Router
+	emit     *emit.Emitter
 }
 
 // members are the rooms in the order of their start. Whoever is called during a start stands before its caller.
@@ -95,7 +97,9 @@ func (r *rooms) connect() {
 	r.garden = newGarden(c)
 	r.host = newHost(c)
 	r.bbs = &bbs.BBS{Auction: auction.Place}
+	r.services = &services.Services{}
 	r.capi = &capi.API{
+		Services: r.services, Bindings: r.services,
 		Tokens: r.uaa, Directory: r.uaa, Scheduler: r.bbs, Blobs: r.bits, Logs: r.logs, Gate: r.gate,
 		URL: c.api(), Domain: c.Domain, Holder: "ingot", Linger: 2400 * time.Millisecond, Staging: c.Staging,
 		Info: admin.Info{
@@ -116,7 +120,7 @@ func (r *rooms) startScheduler(ctx context.Context) error {
 }
 
 func (r *rooms) startController(ctx context.Context) error {
-	r.capi.DB = r.stores["cc"]
+	r.capi.DB, r.services.DB = r.stores["cc"], r.stores["cc"]
 	return r.capi.Start(ctx)
 }
 

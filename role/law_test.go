@@ -113,6 +113,7 @@ func TestForbiddenEdges(t *testing.T) {
 	}{
 		{"cf", "kit/sql", false}, {"kit/web", "kit/sql", true}, {"kit/web", "cf", false}, {"rest", "cf", true}, {"rest", "uaa", false},
 		{"capi/app", "rest", true}, {"capi/app", "capi/org", false}, {"capi/flow", "capi/app", true}, {"bits", "rest", false},
+		{"services", "rest/access", true}, {"services", "capi/app", false}, {"capi", "services", false},
 		{"diego/bbs", "diego/auction", false}, {"diego/bbs", "diego/bbs/migrations", true}, {"uaa/grant", "uaa/key", true},
 		{"routing/router", "routing/table", true}, {"routing/emit", "routing/table", false}, {".", "role", true}, {".", "cf", false}, {"test/world", "cf", false}, {"bits", "role", false},
 	} {

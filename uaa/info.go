@@ -16,6 +16,11 @@ func (s *Server) page(http.ResponseWriter, *http.Request) error {
 	return fault.New(fault.NotImplemented, "This server has no web pages. Log in with: cf login")
 }
 
+// authorize is GET /oauth/authorize, where UAA gives out codes: `cf ssh-code` asks for one.
+func (s *Server) authorize(http.ResponseWriter, *http.Request) error {
+	return fault.New(fault.NotImplemented, "This server gives out no authorization codes: cf ssh, cf ssh-code and logins of browsers are absent.")
+}
+
 // login is GET /login: what a client asks its user for.
 func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 	if strings.Contains(r.Header.Get("Accept"), "text/html") {

@@ -96,10 +96,11 @@ func (s *Server) prune(ctx context.Context) error {
 func (s *Server) Handler() http.Handler {
 	mux, e := http.NewServeMux(), web.Errors{Write: fault.Write}
 	for pattern, h := range map[string]web.Handler{
-		"GET /login":    s.login,
-		"GET /info":     s.info,
-		"GET /passcode": s.page,
-		"GET /healthz":  s.healthz,
+		"GET /login":           s.login,
+		"GET /info":            s.info,
+		"GET /passcode":        s.page,
+		"GET /oauth/authorize": s.authorize,
+		"GET /healthz":         s.healthz,
 
 		"POST /oauth/token":                                 s.token,
 		"GET /token_key":                                    s.tokenKey,

@@ -148,6 +148,9 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
+// noRoomText is what a client is told when there is no room: CF's words, and why.
+const noRoomText = "Failed to perform operation due to blobstore unavailability: the blob store is full."
+
 // full gives a full disk its kind.
 func full(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
@@ -157,5 +160,5 @@ func full(err error) error {
 }
 
 func noRoom(err error) error {
-	return cf.Wrap(cf.KindNoRoom, "", "the blob store is full", err)
+	return cf.Wrap(cf.KindNoRoom, "BlobstoreUnavailable", noRoomText, err)
 }

@@ -28,7 +28,7 @@ func Buildpack(from io.ReaderAt, size int64) (stack string, err error) {
 	a, err := inspect(from, size)
 	var e *cf.Error
 	if errors.As(err, &e) {
-		return "", zipError("%s", strings.TrimPrefix(e.Public, appInvalid))
+		return "", zipError("%s", plain(err))
 	}
 	if err != nil {
 		return "", err

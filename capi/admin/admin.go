@@ -101,7 +101,6 @@ func (f *Family) Routes() []rest.Route {
 		{Pattern: "PATCH /v3/environment_variable_groups/{name}", Handle: updateEnvGroup},
 		{Pattern: "GET /v3/spaces/{guid}/running_security_groups", Handle: f.groupsOf("running")},
 		{Pattern: "GET /v3/spaces/{guid}/staging_security_groups", Handle: f.groupsOf("staging")},
-		{Pattern: "GET /v3/service_instances", Handle: serviceInstances},
 		{Pattern: "GET /{$}", Handle: f.Info.root, Open: true},
 		{Pattern: "GET /v3", Handle: f.Info.v3, Open: true},
 		{Pattern: "GET /v3/info", Handle: f.Info.v3Info, Open: true},

@@ -48,5 +48,6 @@ func visibleEvents(c access.Caller, q *bun.SelectQuery) *bun.SelectQuery {
 	if c.ReadsAll() {
 		return q
 	}
-	return q.Where("(space_guid IN (?) OR org_guid IN (?))", access.Spaces(c, access.EventReaders...), access.Orgs(c, access.OrgAuditor))
+	return q.Where("(? IN (?) OR ? IN (?))", c.Column("space_guid"), access.Spaces(c, access.EventReaders...),
+		c.Column("org_guid"), access.Orgs(c, access.OrgAuditor))
 }

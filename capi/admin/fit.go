@@ -6,8 +6,11 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/uptrace/bun"
+
+	"ingot/cf"
 )
 
 // Fit says what is wrong with buildpacks and a stack, in CF's words, or "".
@@ -53,3 +56,41 @@ func Custom(name string) bool {
 }
 
 var gitAddress = regexp.MustCompile(`^git@[^:\s]+:\S+\.git$`)
+
+// Refs are the buildpacks of a build on the stack: those that it names, or all that are enabled, for detection.
+func Refs(ctx context.Context, db bun.IDB, names []string, stack string) ([]cf.BuildpackRef, error) {
+	usable, err := Usable(ctx, db, stack)
+	if err != nil {
+		return nil, err
+	}
+	var out []cf.BuildpackRef
+	if len(names) == 0 {
+		for i := range usable {
+			if usable[i].Enabled {
+				out = append(out, usable[i].Ref())
+			}
+		}
+		if len(usable) == 0 {
+			err = &cf.Error{Kind: cf.KindInvalid, Code: "NoBuildpacksFound"}
+		}
+		return out, err
+	}
+	var refused []string
+	for _, name := range names {
+		ref := cf.BuildpackRef{Name: name}
+		if !Custom(name) {
+			p := Pick(usable, name)
+			if p == nil || !p.Enabled {
+				refused = append(refused, "'"+name+"'")
+				continue
+			}
+			ref = p.Ref()
+		}
+		ref.SkipDetect = true
+		out = append(out, ref)
+	}
+	if refused != nil {
+		return nil, cf.Errorf(cf.KindInvalid, "BuildpackInvalid", "Requested buildpack(s) %s are disabled and cannot be used for staging", strings.Join(refused, ", "))
+	}
+	return out, nil
+}

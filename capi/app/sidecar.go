@@ -141,15 +141,20 @@ func updateSidecar(c *rest.Call, s *Sidecar) error {
 	})
 }
 
-// SidecarNamed is the app's sidecar of that name; a new one where there is none.
-func SidecarNamed(ctx context.Context, db bun.IDB, a *App, name string) (*Sidecar, error) {
-	all, err := SidecarsOf(ctx, db, a.GUID)
-	for _, s := range all {
-		if s.Name == name {
-			return s, err
-		}
+// PutBeside makes or changes the app's sidecar of that name.
+func PutBeside(ctx context.Context, tx bun.Tx, a *App, b Beside) error {
+	all, err := SidecarsOf(ctx, tx, a.GUID)
+	if err != nil {
+		return err
 	}
-	return &Sidecar{AppGUID: a.GUID, SpaceGUID: a.SpaceGUID, Name: name, Origin: "user"}, err
+	s := &Sidecar{AppGUID: a.GUID, SpaceGUID: a.SpaceGUID, Name: b.Name, Origin: "user"}
+	if i := slices.IndexFunc(all, func(o *Sidecar) bool { return o.Name == b.Name }); i >= 0 {
+		s = all[i]
+	}
+	if s.Command, s.ProcessTypes.V = b.Command, b.Types; b.MemoryMB != nil {
+		s.MemoryMB = *b.MemoryMB
+	}
+	return PutSidecar(ctx, tx, s)
 }
 
 // SidecarsOf reads the sidecars of an app, by name.
@@ -289,11 +294,7 @@ func (r *Revision) Return(ctx context.Context, tx bun.Tx, a *App) error {
 		return err
 	}
 	for _, b := range r.Sidecars.V {
-		s := &Sidecar{AppGUID: a.GUID, SpaceGUID: a.SpaceGUID, Name: b.Name, Command: b.Command, Origin: "user"}
-		if s.ProcessTypes.V = b.Types; b.MemoryMB != nil {
-			s.MemoryMB = *b.MemoryMB
-		}
-		if err := PutSidecar(ctx, tx, s); err != nil {
+		if err := PutBeside(ctx, tx, a, b); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@ package build
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 
 	"github.com/uptrace/bun"
@@ -41,7 +42,7 @@ func (f *Family) droplets() *rest.Resource[Droplet] {
 			{Path: "/v3/packages/{guid}/droplets", Parent: "package", Where: "package_guid = ?"},
 		},
 		Fill: fillDroplets, View: dropletView,
-		Update: func(c *rest.Call, d *Droplet) error { return patchMetadata(c, d.SpaceGUID, d) },
+		Create: f.createDroplet, Update: updateDroplet,
 		Delete: f.mayDeleteDroplet, Remove: f.removeDroplet,
 	}
 }
@@ -54,7 +55,7 @@ func (f *Family) current(c *rest.Call, q *bun.SelectQuery, _ []string) (*bun.Sel
 
 // fillDroplets says what of each droplet is shown: all of a single one to those who may read secrets.
 func fillDroplets(c *rest.Call, ds []*Droplet) error {
-	if strings.HasSuffix(c.R.Pattern, "/droplets") {
+	if c.R.Method == http.MethodGet && strings.HasSuffix(c.R.Pattern, "/droplets") {
 		for _, d := range ds {
 			d.hide = hiddenInLists
 		}
@@ -79,11 +80,14 @@ func dropletView(c *rest.Call, d *Droplet) rest.Object {
 	}
 	o := rest.Object{
 		"state": d.State, "error": nil, "lifecycle": rest.Object{"type": "buildpack", "data": rest.Object{}},
-		"checksum": rest.Object{"type": "sha256", "value": d.SHA256}, "buildpacks": packs, "stack": d.Stack, "image": nil,
+		"checksum": nil, "buildpacks": packs, "stack": text(d.Stack), "image": nil,
 		"execution_metadata": execution, "process_types": types, "relationships": rest.Object{"app": rest.ToOne(d.AppGUID)},
 	}
 	if d.Error != "" {
 		o["error"] = d.Error
+	}
+	if d.SHA256 != "" && d.State != ProcessingUpload {
+		o["checksum"] = rest.Object{"type": "sha256", "value": d.SHA256}
 	}
 	links := rest.Object{
 		"app":                    c.Link("/v3/apps/%s", d.AppGUID),
@@ -91,6 +95,9 @@ func dropletView(c *rest.Call, d *Droplet) rest.Object {
 	}
 	if d.PackageGUID != "" {
 		links["package"] = c.Link("/v3/packages/%s", d.PackageGUID)
+	}
+	if d.State == AwaitingUpload {
+		links["upload"] = c.Action("/v3/droplets/%s/upload", d.GUID)
 	}
 	if d.State == Staged {
 		links["download"] = c.Link("/v3/droplets/%s/download", d.GUID)
@@ -105,6 +112,33 @@ func text(s string) any {
 		return nil
 	}
 	return s
+}
+
+type dropletPatch struct {
+	image rest.Opt[string]
+	metadataBody
+}
+
+func (t *dropletPatch) Take(b *rest.Body) {
+	t.metadataBody.Take(b)
+	b.String("image", &t.image)
+}
+
+// updateDroplet changes metadata. Only images of docker droplets can be changed, by those who may stage for others.
+func updateDroplet(c *rest.Call, d *Droplet) error {
+	var t dropletPatch
+	if err := takeFor(c, d.SpaceGUID, &t, &t.image); err != nil {
+		return err
+	}
+	return c.Change(d, func(context.Context, bun.Tx) error {
+		switch {
+		case t.image.Set && d.State != Staged:
+			return rest.Unprocessable("Droplet image can only be updated on staged droplets")
+		case t.image.Set:
+			return rest.Unprocessable("Images can only be updated for docker droplets")
+		}
+		return t.meta.Apply(d.Meta())
+	})
 }
 
 func (f *Family) mayDeleteDroplet(c *rest.Call, d *Droplet) error {

@@ -51,7 +51,7 @@ func (f *Family) packages() *rest.Resource[Package] {
 			}
 		},
 		Create: f.createPackage,
-		Update: func(c *rest.Call, p *Package) error { return patchMetadata(c, p.SpaceGUID, p) },
+		Update: updatePackage,
 		Delete: func(c *rest.Call, p *Package) error { return c.MayWriteSpace(p.SpaceGUID, access.SpaceWriters...) },
 		Remove: f.removePackage,
 	}
@@ -72,11 +72,11 @@ type packageBody struct {
 
 func (t *packageBody) Take(b *rest.Body) {
 	b.Metadata(&t.meta)
+	b.String("type", &t.kind)
 	b.Relationships(false, func(b *rest.Body) { b.ToOne("app", &t.app, rest.Required) })
 	if data := b.Raw("data"); data != nil && string(data) != "{}" && string(data) != "null" && t.kind.V != "docker" {
 		b.Fault("Data must be empty if provided for bits packages")
 	}
-	b.String("type", &t.kind)
 	if !t.copies && t.kind.V != "bits" && t.kind.V != "docker" {
 		b.Wrong("type", "must be one of 'bits, docker'")
 	}
@@ -101,7 +101,7 @@ func (f *Family) createPackage(c *rest.Call) (*Package, error) {
 		return nil, err
 	}
 	if t.kind.V == "docker" {
-		return nil, rest.Unprocessable("Cannot create Docker package for a buildpack app.")
+		return nil, &cf.Error{Kind: cf.KindInvalid, Code: "DockerDisabled"}
 	}
 	p := &Package{AppGUID: a.GUID, SpaceGUID: a.Space, Type: "bits", State: AwaitingUpload}
 	if source != "" {
@@ -143,8 +143,36 @@ func (f *Family) copyPackage(c *rest.Call, source string, p *Package) error {
 	if err := c.MayWriteSpace(s.SpaceGUID, access.SpaceWriters...); err != nil {
 		return err
 	}
+	if s.AppGUID == p.AppGUID {
+		return rest.Unprocessable("Source and destination app cannot be the same")
+	}
 	p.State, p.Blob, p.SHA256, p.Size = s.State, s.Blob, s.SHA256, s.Size
 	return nil
+}
+
+type packagePatch struct {
+	user, password rest.Opt[string]
+	metadataBody
+}
+
+func (t *packagePatch) Take(b *rest.Body) {
+	t.metadataBody.Take(b)
+	b.String("username", &t.user)
+	b.String("password", &t.password)
+}
+
+func updatePackage(c *rest.Call, p *Package) error {
+	var t packagePatch
+	if err := rest.Take(c, &t); err != nil {
+		return err
+	}
+	if t.user.Given() || t.password.Given() {
+		return rest.Unprocessable("Cannot update Docker credentials for a buildpack app.")
+	}
+	if err := c.MayWriteSpace(p.SpaceGUID, access.SpaceWriters...); err != nil {
+		return err
+	}
+	return c.Change(p, func(context.Context, bun.Tx) error { return t.meta.Apply(p.Meta()) })
 }
 
 // removePackage is the job package.delete.
@@ -324,11 +352,13 @@ func cutOff(err error) error {
 // watched remembers that the client, not the content, was what failed.
 type watched struct {
 	r   io.Reader
+	n   int64
 	err error
 }
 
 func (w *watched) Read(p []byte) (int, error) {
 	n, err := w.r.Read(p)
+	w.n += int64(n)
 	if err != nil && !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		w.err = err
 	}

@@ -18,11 +18,14 @@ const (
 	Expired        = "EXPIRED" // also of droplets: the bits were given up for newer ones
 )
 
-// States of a build; STAGED also of a droplet.
+// States of a build; STAGED also of a droplet, as is AWAITING_UPLOAD.
 const (
 	Staging = "STAGING"
 	Staged  = "STAGED"
 )
+
+// ProcessingUpload is a droplet whose bits came; the job droplet.upload ends it.
+const ProcessingUpload = "PROCESSING_UPLOAD"
 
 // Package is a row of packages: the files of an app as they were uploaded.
 type Package struct {

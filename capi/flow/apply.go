@@ -24,8 +24,12 @@ import (
 )
 
 // apply brings an app to what a manifest says of it, in CF's order and in one commit: features, processes, the app
-// itself, routes, environment, services.
+// itself, routes, environment. Before that it is bound to its services, each in a commit of their room: what they refuse
+// leaves the app as it is.
 func (f *Flow) apply(ctx context.Context, guid string, m manifest.App) error {
+	if err := f.bind(ctx, guid, m.Services); err != nil {
+		return err
+	}
 	a := new(app.App)
 	a.GUID = guid
 	var touched []string
@@ -37,8 +41,10 @@ func (f *Flow) apply(ctx context.Context, guid string, m manifest.App) error {
 		if err := f.applyProcesses(ctx, tx, h, a, m.Processes); err != nil {
 			return err
 		}
-		if err := applySidecars(ctx, tx, a, m.Sidecars); err != nil {
-			return err
+		for _, w := range m.Sidecars {
+			if err := app.PutBeside(ctx, tx, a, app.Beside{Name: w.Name, Command: w.Command, MemoryMB: w.MemoryMB, Types: w.Types}); err != nil {
+				return err
+			}
 		}
 		if err := f.applyApp(ctx, tx, a, m); err != nil {
 			return err
@@ -46,19 +52,27 @@ func (f *Flow) apply(ctx context.Context, guid string, m manifest.App) error {
 		if touched, err = f.applyRoutes(ctx, tx, a, m); err != nil {
 			return err
 		}
-		if err := used.App(ctx, tx, a); err != nil {
-			return err
-		}
-		for _, s := range m.Services { // no service instance exists yet, of whatever name
-			return cf.Errorf(cf.KindNotFound, "ResourceNotFound", "Service instance '%s' not found", s.Name)
-		}
-		return nil
+		return used.App(ctx, tx, a)
 	})
 	if err != nil {
 		return err
 	}
 	for _, other := range append(touched, guid) {
 		f.changed(ctx, other)
+	}
+	return nil
+}
+
+func (f *Flow) bind(ctx context.Context, guid string, services []manifest.Service) error {
+	for _, s := range services {
+		err := f.Bindings.Bind(ctx, cf.AppID(guid), s.Name, s.BindingName)
+		var e *cf.Error
+		if errors.As(err, &e) && e.Kind == cf.KindUnprocessable {
+			return rest.Unprocessable("For service '%s': %s", s.Name, e.Public)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -138,24 +152,6 @@ func (f *Flow) applyProcesses(ctx context.Context, tx bun.Tx, h *quota.Held, a *
 			if err := f.App.RecordProcess(ctx, tx, what, p, triggered(map[string]any{})); err != nil {
 				return err
 			}
-		}
-	}
-	return nil
-}
-
-// applySidecars makes or changes the sidecars that a manifest names; it takes none away.
-func applySidecars(ctx context.Context, tx bun.Tx, a *app.App, want []manifest.Sidecar) error {
-	for _, w := range want {
-		s, err := app.SidecarNamed(ctx, tx, a, w.Name)
-		if err != nil {
-			return err
-		}
-		s.Command, s.ProcessTypes.V = w.Command, w.Types
-		if w.MemoryMB != nil {
-			s.MemoryMB = *w.MemoryMB
-		}
-		if err := app.PutSidecar(ctx, tx, s); err != nil {
-			return err
 		}
 	}
 	return nil

@@ -18,7 +18,6 @@ import (
 	"ingot/capi/build"
 	"ingot/capi/flow/recipe"
 	"ingot/capi/flow/used"
-	"ingot/capi/org"
 	"ingot/capi/route"
 	"ingot/cf"
 	"ingot/kit/sql"
@@ -131,37 +130,17 @@ func (f *Flow) wanted(ctx context.Context, guid string) ([]cf.DesiredLRP, error)
 	return out, nil
 }
 
-// place reads where an app lives, and one group of environment variables.
-func (f *Flow) place(ctx context.Context, a *app.App, group string) (recipe.Place, error) {
-	at := recipe.Place{API: f.URL}
-	var err error
-	if at.Space, err = access.SpaceByGUID(ctx, f.DB.Read(), a.SpaceGUID); err != nil {
-		return at, fmt.Errorf("space of app %s: %w", a.GUID, err)
-	}
-	if at.Org, err = access.OrgByGUID(ctx, f.DB.Read(), at.Space.OrgGUID); err != nil {
-		return at, fmt.Errorf("organization of app %s: %w", a.GUID, err)
-	}
-	if at.Segment, err = org.SegmentOf(ctx, f.DB.Read(), at.Space, at.Org); err != nil {
-		return at, fmt.Errorf("isolation segment of app %s: %w", a.GUID, err)
-	}
-	at.Group, err = f.Admin.EnvGroup(ctx, group)
-	return at, err
-}
-
 // find is the app of a request that its caller may start and stop.
-func (f *Flow) find(c *rest.Call, droplet bool) (*app.App, error) {
+func (f *Flow) find(c *rest.Call) (*app.App, error) {
 	a, err := f.App.Apps.Find(c, c.Arg("guid"))
 	if err != nil {
 		return nil, err
-	}
-	if droplet && a.Droplet == "" {
-		return nil, rest.Unprocessable("Assign a droplet before starting this app.")
 	}
 	return a, c.MayWriteSpace(a.SpaceGUID, access.AppManagers...)
 }
 
 func (f *Flow) start(c *rest.Call) error {
-	a, err := f.find(c, true)
+	a, err := f.find(c)
 	if err != nil {
 		return err
 	}
@@ -169,7 +148,7 @@ func (f *Flow) start(c *rest.Call) error {
 }
 
 func (f *Flow) stopApp(c *rest.Call) error {
-	a, err := f.find(c, false)
+	a, err := f.find(c)
 	if err != nil {
 		return err
 	}
@@ -177,7 +156,7 @@ func (f *Flow) stopApp(c *rest.Call) error {
 }
 
 func (f *Flow) restart(c *rest.Call) error {
-	a, err := f.find(c, true)
+	a, err := f.find(c)
 	if err != nil {
 		return err
 	}
@@ -338,7 +317,7 @@ func (f *Flow) assign(c *rest.Call) error {
 	if t.removes {
 		return rest.Unprocessable("Current droplet cannot be removed. Replace it with a preferred droplet.")
 	}
-	a, err := f.find(c, false)
+	a, err := f.find(c)
 	if err != nil {
 		return err
 	}

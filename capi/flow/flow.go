@@ -41,6 +41,7 @@ type Flow struct {
 	Scheduler cf.Scheduler
 	Blobs     cf.Blobs
 	Logs      cf.Logs
+	Bindings  cf.Bindings
 	Gate      *run.Gate
 	URL       string        // the API's address
 	Domain    string        // the shared domain that apps get by default, such as apps.ingot.test
@@ -78,6 +79,16 @@ func (f *Flow) Join() {
 			return "", err
 		}
 		return a.Droplet, nil
+	}
+	f.Build.Stack = func(ctx context.Context, db bun.IDB, guid string) (string, error) {
+		a, err := app.ByGUID(ctx, db, guid)
+		if err != nil {
+			return "", err
+		}
+		return a.Stack, nil
+	}
+	f.Build.Abandon = func(ctx context.Context, b *build.Build, why string) error {
+		return f.giveUp(ctx, b, "StagerError", "Stager error: "+why)
 	}
 	f.Org.SpaceContents = append(f.Org.SpaceContents, f.emptySpace)
 	f.Org.OrgContents = append(f.Org.OrgContents, f.emptyOrg)

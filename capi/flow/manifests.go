@@ -208,7 +208,7 @@ func (f *Flow) diffManifest(c *rest.Call) error {
 		if err != nil {
 			return err
 		}
-		n, err := present(c.Ctx(), c.DB(), a)
+		n, err := f.present(c.Ctx(), c.DB(), a)
 		if err != nil {
 			return err
 		}
@@ -230,7 +230,7 @@ func (f *Flow) showManifest(c *rest.Call) error {
 	if ok, err := app.Reads(c, a.SpaceGUID, access.SecretReaders...); err != nil || !ok {
 		return errors.Join(err, access.Forbidden())
 	}
-	n, err := present(c.Ctx(), c.DB(), a)
+	n, err := f.present(c.Ctx(), c.DB(), a)
 	if err != nil {
 		return err
 	}
@@ -244,7 +244,7 @@ func (f *Flow) showManifest(c *rest.Call) error {
 }
 
 // present is an app as a generated manifest writes it.
-func present(ctx context.Context, db bun.IDB, a *app.App) (manifest.Now, error) {
+func (f *Flow) present(ctx context.Context, db bun.IDB, a *app.App) (manifest.Now, error) {
 	n := manifest.Now{Name: a.Name, Env: a.Env.V, Lifecycle: a.Lifecycle, Buildpacks: cf.PublicBuildpacks(a.Buildpacks.V), Stack: a.Stack,
 		Features: map[string]bool{}, Metadata: manifest.NowMetadata{Labels: a.Meta().Labels, Annotations: a.Meta().Annotations}}
 	for _, s := range app.Features {
@@ -267,6 +267,13 @@ func present(ctx context.Context, db bun.IDB, a *app.App) (manifest.Now, error) 
 			now.Memory = manifest.Megabytes(s.MemoryMB)
 		}
 		n.Sidecars = append(n.Sidecars, now)
+	}
+	bound, err := f.Bindings.OfApp(ctx, cf.AppID(a.GUID))
+	if err != nil {
+		return n, err
+	}
+	for _, b := range bound {
+		n.Services = append(n.Services, b.InstanceName)
 	}
 	ps, err := app.ProcessesOf(ctx, db, a.GUID)
 	for i, p := range ps {

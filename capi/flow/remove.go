@@ -4,16 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 
 	"github.com/uptrace/bun"
 
 	"ingot/capi/app"
 	"ingot/capi/build"
 	"ingot/capi/flow/errand"
-	"ingot/capi/flow/recipe"
 	"ingot/capi/flow/used"
-	"ingot/capi/route"
 	"ingot/cf"
 	"ingot/rest"
 	"ingot/rest/access"
@@ -48,6 +45,9 @@ func (f *Flow) remove(ctx context.Context, j *job.Job, guid string) error {
 	if err != nil {
 		return fmt.Errorf("delete app %s: %w", guid, err)
 	}
+	if err := f.Bindings.ForgetApp(ctx, cf.AppID(guid)); err != nil { // nothing is bound to it any more
+		return fmt.Errorf("bindings of app %s: %w", guid, err)
+	}
 	if err := f.Sync(ctx, guid); err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (f *Flow) removeRows(ctx context.Context, tx bun.Tx, j *job.Job, guid strin
 	return app.Purge(ctx, tx, j, guid)
 }
 
-// emptySpace deletes what apps and routes keep in a space; a part of deleting it.
+// emptySpace deletes apps, routes and service instances of a space; a part of deleting it.
 func (f *Flow) emptySpace(ctx context.Context, j *job.Job, space string) error {
 	var apps []string
 	err := f.DB.Read().NewSelect().Model((*app.App)(nil)).Column("guid").Where("space_guid = ?", space).OrderExpr("id").Scan(ctx, &apps)
@@ -91,7 +91,10 @@ func (f *Flow) emptySpace(ctx context.Context, j *job.Job, space string) error {
 			return err
 		}
 	}
-	return f.Route.EmptySpace(ctx, space)
+	if err := f.Route.EmptySpace(ctx, space); err != nil {
+		return err
+	}
+	return f.Bindings.EmptySpace(ctx, space)
 }
 
 // emptyOrg deletes the domains of an organization.
@@ -117,38 +120,4 @@ func (f *Flow) clearCache(c *rest.Call) error {
 	}
 	f.App.Say(a.GUID, "Enqueued job to delete app buildpack cache with app guid %s", a.GUID)
 	return c.Accepted(j)
-}
-
-// showEnv is GET /v3/apps/:guid/env: all that the containers of an app are told.
-func (f *Flow) showEnv(c *rest.Call) error {
-	a, err := f.App.Apps.Find(c, c.Arg("guid"))
-	if err != nil {
-		return err
-	}
-	if err := f.App.MayReadEnv(c, a); err != nil {
-		return err
-	}
-	secrets, err := app.Reads(c, a.SpaceGUID, access.SecretReaders...)
-	if err != nil {
-		return err
-	}
-	mapped, err := route.OfApp(c.Ctx(), c.DB(), a.GUID)
-	if err != nil {
-		return err
-	}
-	at, err := f.place(c.Ctx(), a, "running")
-	if err != nil {
-		return err
-	}
-	staging, err := f.Admin.EnvGroup(c.Ctx(), "staging")
-	if err != nil {
-		return err
-	}
-	err = c.Write(func(ctx context.Context, tx bun.Tx) error {
-		return app.Record(ctx, tx, "audit.app.environment.show", a, nil)
-	})
-	if err != nil {
-		return err
-	}
-	return c.JSON(http.StatusOK, recipe.EnvDocument(a, at, staging, recipe.URIs(mapped), secrets))
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -73,7 +72,7 @@ func (f *Flow) stage(c *rest.Call) error {
 		}
 		return err
 	}
-	if _, err := f.packs(c.Ctx(), b); err != nil {
+	if _, err := admin.Refs(c.Ctx(), f.DB.Read(), b.Buildpacks.V, b.Stack); err != nil {
 		return err
 	}
 	if err := c.Write(func(ctx context.Context, tx bun.Tx) error { return f.beginBuild(ctx, tx, b) }); err != nil {
@@ -152,44 +151,6 @@ func (f *Flow) beginBuild(ctx context.Context, tx bun.Tx, b *build.Build) error 
 	return app.Record(ctx, tx, "audit.app.build.create", a, map[string]any{"build_guid": b.GUID, "package_guid": b.PackageGUID})
 }
 
-// packs are the buildpacks of a build: those that it names, or all that are enabled, for detection.
-func (f *Flow) packs(ctx context.Context, b *build.Build) ([]cf.BuildpackRef, error) {
-	usable, err := admin.Usable(ctx, f.DB.Read(), b.Stack)
-	if err != nil {
-		return nil, err
-	}
-	var out []cf.BuildpackRef
-	if len(b.Buildpacks.V) == 0 {
-		for i := range usable {
-			if usable[i].Enabled {
-				out = append(out, usable[i].Ref())
-			}
-		}
-		if len(usable) == 0 {
-			err = &cf.Error{Kind: cf.KindInvalid, Code: "NoBuildpacksFound"}
-		}
-		return out, err
-	}
-	var refused []string
-	for _, name := range b.Buildpacks.V {
-		ref := cf.BuildpackRef{Name: name}
-		if !admin.Custom(name) {
-			p := admin.Pick(usable, name)
-			if p == nil || !p.Enabled {
-				refused = append(refused, "'"+name+"'")
-				continue
-			}
-			ref = p.Ref()
-		}
-		ref.SkipDetect = true
-		out = append(out, ref)
-	}
-	if refused != nil {
-		return nil, cf.Errorf(cf.KindInvalid, "BuildpackInvalid", "Requested buildpack(s) %s are disabled and cannot be used for staging", strings.Join(refused, ", "))
-	}
-	return out, nil
-}
-
 // runBuild hands the staging to the scheduler. It may be called again for the same build.
 func (f *Flow) runBuild(ctx context.Context, b *build.Build) error {
 	a, err := app.ByGUID(ctx, f.DB.Read(), b.AppGUID)
@@ -204,7 +165,7 @@ func (f *Flow) runBuild(ctx context.Context, b *build.Build) error {
 	if err != nil {
 		return fmt.Errorf("package of build %s: %w", b.GUID, err)
 	}
-	packs, err := f.packs(ctx, b)
+	packs, err := admin.Refs(ctx, f.DB.Read(), b.Buildpacks.V, b.Stack)
 	if err != nil {
 		return err
 	}

@@ -54,8 +54,8 @@ func visibleRoles(c access.Caller, q *bun.SelectQuery) *bun.SelectQuery {
 	if c.ReadsAll() {
 		return q
 	}
-	return q.Where("(space_guid IN (?) OR space_guid = '' AND org_guid IN (?))",
-		access.Spaces(c, access.SpaceReaders...), access.Orgs(c, access.OrgReaders...))
+	return q.Where("(? IN (?) OR ? = '' AND ? IN (?))", c.Column("space_guid"), access.Spaces(c, access.SpaceReaders...),
+		c.Column("space_guid"), c.Column("org_guid"), access.Orgs(c, access.OrgReaders...))
 }
 
 type roleBody struct {

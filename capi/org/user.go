@@ -50,8 +50,8 @@ func visibleUsers(c access.Caller, q *bun.SelectQuery) *bun.SelectQuery {
 	if c.ReadsAll() {
 		return q
 	}
-	return q.Where("(guid = ? OR guid IN (SELECT user_guid FROM rest_roles WHERE space_guid = '' AND org_guid IN (?)))",
-		c.GUID, access.Orgs(c, access.OrgReaders...))
+	return q.Where("(? = ? OR ? IN (SELECT user_guid FROM rest_roles WHERE space_guid = '' AND org_guid IN (?)))",
+		c.Column("guid"), c.GUID, c.Column("guid"), access.Orgs(c, access.OrgReaders...))
 }
 
 func (f *Family) fillUsers(c *rest.Call, users []*access.User) error {

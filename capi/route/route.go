@@ -58,7 +58,7 @@ func (f *Family) Nouns() []rest.Noun {
 			{Param: "paths", Where: "LOWER(path) IN (?)", Fold: true},
 			{Param: "app_guids", Where: "guid IN (SELECT route_guid FROM route_destinations WHERE app_guid IN (?))"},
 			{Param: "ports", Where: "port IN (?)", Number: true},
-			{Param: "service_instance_guids", Where: "guid IN (SELECT route_guid FROM route_service_bindings WHERE service_instance_guid IN (?))"},
+			{Param: "service_instance_guids", By: none}, // route services are absent
 		},
 		Subs: []rest.Sub{{Path: "/v3/apps/{guid}/routes", Parent: "app",
 			Where: "guid IN (SELECT route_guid FROM route_destinations WHERE app_guid = ?)"}},
@@ -66,7 +66,11 @@ func (f *Family) Nouns() []rest.Noun {
 		Delete: func(c *rest.Call, r *Route) error { return c.MayWriteSpace(r.SpaceGUID, access.AppManagers...) },
 		Remove: func(ctx context.Context, j *job.Job) error { return f.RemoveWhere(ctx, "guid = ?", j.ResourceGUID) },
 	}
-	return []rest.Noun{f.Domains, f.Resource, serviceBindings()}
+	return []rest.Noun{f.Domains, f.Resource}
+}
+
+func none(_ *rest.Call, q *bun.SelectQuery, _ []string) (*bun.SelectQuery, error) {
+	return q.Where("1 = 0"), nil
 }
 
 // Routes are the family's other endpoints.
@@ -87,7 +91,7 @@ func (f *Family) Jobs() []job.Kind {
 	}}}
 }
 
-const unmapped = "space_guid = ? AND guid NOT IN (SELECT route_guid FROM route_destinations) AND guid NOT IN (SELECT route_guid FROM route_service_bindings)"
+const unmapped = "space_guid = ? AND guid NOT IN (SELECT route_guid FROM route_destinations)"
 
 // fillRoutes reads the destinations of all routes of an answer at once.
 func fillRoutes(c *rest.Call, rs []*Route) error {
@@ -221,37 +225,6 @@ func record(ctx context.Context, tx bun.Tx, kind string, r *Route, data map[stri
 		t.Org = s.OrgGUID
 	}
 	return event.Record(ctx, tx, kind, t, data)
-}
-
-// serviceBinding is a row of route bindings to service instances. Services have no room yet, so nothing makes one; clients ask
-// for them whenever they list routes.
-type serviceBinding struct {
-	bun.BaseModel `bun:"table:route_service_bindings"`
-	row.Labelled
-	RouteGUID    string `bun:"route_guid"`
-	InstanceGUID string `bun:"service_instance_guid"`
-	InstanceName string `bun:"service_instance_name"`
-	SpaceGUID    string `bun:"space_guid"`
-	URL          string `bun:"route_service_url"`
-}
-
-func serviceBindings() rest.Noun {
-	return &rest.Resource[serviceBinding]{
-		Kind: "service_route_binding", Path: "/v3/service_route_bindings", Visible: access.InSpaces("space_guid"),
-		Filters: []rest.Filter{
-			{Param: "service_instance_guids", Where: "service_instance_guid IN (?)"},
-			{Param: "service_instance_names", Where: "service_instance_name IN (?)"},
-			{Param: "route_guids", Where: "route_guid IN (?)"},
-		},
-		View: func(c *rest.Call, b *serviceBinding) rest.Object {
-			return rest.Object{"route_service_url": b.URL, "relationships": rest.Object{
-				"service_instance": rest.ToOne(b.InstanceGUID), "route": rest.ToOne(b.RouteGUID),
-			}, "links": rest.Object{"route": c.Link("/v3/routes/%s", b.RouteGUID)}}
-		},
-		Create: func(c *rest.Call) (*serviceBinding, error) {
-			return nil, &cf.Error{Kind: cf.KindUnprocessable, Code: "UnprocessableEntity", Public: "Services are not available on this platform yet."}
-		},
-	}
 }
 
 // OfApp reads all destinations of an app with their routes.

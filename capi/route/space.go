@@ -24,14 +24,14 @@ func visibleRoutes(c access.Caller, q *bun.SelectQuery) *bun.SelectQuery {
 		return q
 	}
 	mine := access.Spaces(c, access.RouteReaders...)
-	return q.Where(inSpaces, mine, mine)
+	return q.Where(inSpaces, c.Column("space_guid"), mine, c.Column("guid"), mine)
 }
 
 // inSpaces is the condition of routes that spaces own or were given.
-const inSpaces = "(space_guid IN (?) OR guid IN (SELECT route_guid FROM route_shared_routes WHERE space_guid IN (?)))"
+const inSpaces = "(? IN (?) OR ? IN (SELECT route_guid FROM route_shared_routes WHERE space_guid IN (?)))"
 
 func ofSpaces(_ *rest.Call, q *bun.SelectQuery, spaces []string) (*bun.SelectQuery, error) {
-	return q.Where(inSpaces, bun.List(spaces), bun.List(spaces)), nil
+	return q.Where(inSpaces, bun.Ident("space_guid"), bun.List(spaces), bun.Ident("guid"), bun.List(spaces)), nil
 }
 
 func (f *Family) sharingRoutes() []rest.Route {

@@ -195,32 +195,6 @@ func TestUndesireOfUnknownIsNoError(t *testing.T) {
 	})
 }
 
-func TestStopInstance(t *testing.T) {
-	bubble(t, func(t *testing.T, w *world) {
-		w.must(w.Desire(ctx, web(2)))
-		a, b := w.up(0), w.up(1)
-		w.must(w.StopInstance(ctx, "proc-1", 0))
-		if have := w.all(); have[0].State != cf.LRPUnclaimed || have[0].Placement != stoppedAnew {
-			t.Errorf("nobody can see that it stopped: %+v", have[0])
-		}
-		time.Sleep(stopPause)
-		have := w.all()
-		if have[0].Instance == a.Instance || have[0].Index != 0 || have[0].Cell == "" || have[1].Instance != b.Instance {
-			t.Errorf("after the stop: %+v", have)
-		}
-		if !slices.Contains(get(&w.mu, &w.stopped), a.Instance) {
-			t.Errorf("stopped %v", get(&w.mu, &w.stopped))
-		}
-		if err := w.Started(ctx, a); !cf.IsKind(err, cf.KindConflict) {
-			t.Errorf("the old instance is taken for the new one: %v", err)
-		}
-		w.must(w.Stopped(ctx, a))
-		if n := len(w.on()); n != 2 {
-			t.Errorf("%d on the cell", n)
-		}
-	})
-}
-
 func TestFailedStopIsRepeated(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.must(w.Desire(ctx, web(1)))

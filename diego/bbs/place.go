@@ -71,7 +71,9 @@ func (b *BBS) cells(ctx context.Context) ([]cf.CellState, error) {
 // waitingWork lists what waits for a cell; what failed longest ago comes first.
 func (b *BBS) waitingWork(ctx context.Context) ([]cf.Work, error) {
 	slots, err := store.Instances(ctx, b.DB.Read(), func(q *bun.SelectQuery) *bun.SelectQuery {
-		return q.Where("state = ?", cf.LRPUnclaimed).Where("cell = ''").Where("due <= ?", sql.At(time.Now())).Order("due").Limit(auctionSize)
+		now := time.Now() // nobody waits longer but where the clock was set back
+		return q.Where("state = ?", cf.LRPUnclaimed).Where("cell = ''").Where("due <= ? OR due > ?", sql.At(now), sql.At(now.Add(stopPause))).
+			Order("due").Limit(auctionSize)
 	})
 	if err != nil {
 		return nil, err

@@ -26,6 +26,7 @@ const (
 type Caller struct {
 	cf.Identity
 	GUID string // of the user row: the UAA user's guid, or the client's id
+	Walk bool   // on SQLite: who sees much reads lists in their order, see Column
 }
 
 // NewCaller makes a caller of a verified token.

@@ -25,7 +25,7 @@ func InOrgs(column string, roles ...Role) Scope {
 		if c.ReadsAll() {
 			return q
 		}
-		return q.Where("? IN (?)", bun.Ident(column), Orgs(c, roles...))
+		return q.Where("? IN (?)", c.Column(column), Orgs(c, roles...))
 	}
 }
 
@@ -39,8 +39,17 @@ func InSpaces(column string, roles ...Role) Scope {
 		if c.ReadsAll() {
 			return q
 		}
-		return q.Where("? IN (?)", bun.Ident(column), Spaces(c, roles...))
+		return q.Where("? IN (?)", c.Column(column), Spaces(c, roles...))
 	}
+}
+
+// Column is the column that a Scope looks at. Where the caller walks, no index is sought for it: a page of what somebody sees
+// much of is found sooner row by row in the order of the list than by gathering and sorting all of it.
+func (c Caller) Column(name string) schema.QueryAppender {
+	if c.Walk {
+		return bun.SafeQuery("+?", bun.Ident(name))
+	}
+	return bun.Ident(name)
 }
 
 // Orgs is the sub-select of organizations in which the caller has one of the roles. Space roles count for the space's

@@ -55,6 +55,7 @@ var codes = table(
 	code{60013, "ServiceInstanceServicePlanNotAllowedBySpaceQuota", 400,
 		"The service instance cannot be created because paid service plans are not allowed for your space."},
 	code{60016, "AsyncServiceInstanceOperationInProgress", 409, "An operation for service instance %s is in progress."},
+	code{90007, "ServiceFetchBindingParametersNotSupported", 400, "This service does not support fetching service binding parameters."},
 	code{120004, "ServiceFetchInstanceParametersNotSupported", 400, "This service does not support fetching service instance parameters."},
 	code{130008, "ServiceInstanceAlreadyBoundToSameRoute", 400, "The route and service instance are already bound."},
 	code{150001, "AppPackageInvalid", 400, "The app package is invalid: %s"},

@@ -126,6 +126,14 @@ func prune(key string, is, want any) any {
 	for _, item := range list {
 		m, _ := item.(map[string]any)
 		for _, w := range wanted {
+			if reflect.DeepEqual(item, w) { // a service, which is its name alone
+				out = append(out, w)
+				break
+			}
+			if w, ok := w.(map[string]any); ok && m == nil && w[id] == item {
+				out = append(out, map[string]any{id: item})
+				break
+			}
 			if w, ok := w.(map[string]any); ok && m != nil && reflect.DeepEqual(w[id], m[id]) {
 				out = append(out, keep(m, w))
 			}

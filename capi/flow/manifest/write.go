@@ -19,6 +19,7 @@ type Now struct {
 	Stack      string            `yaml:"stack,omitempty"`
 	Features   map[string]bool   `yaml:"features,omitempty"`
 	Routes     []NowRoute        `yaml:"routes,omitempty"`
+	Services   []string          `yaml:"services,omitempty"` // names of service instances
 	Metadata   NowMetadata       `yaml:"metadata,omitempty"`
 	Processes  []NowProcess      `yaml:"processes,omitempty"`
 	Sidecars   []NowSidecar      `yaml:"sidecars,omitempty"`
@@ -79,6 +80,7 @@ func Rate(n int64) any {
 // Write generates the manifest of an app.
 func (n Now) Write() ([]byte, error) {
 	slices.SortFunc(n.Routes, func(a, b NowRoute) int { return cmp.Compare(strings.ToLower(a.Route), strings.ToLower(b.Route)) })
+	slices.SortFunc(n.Services, func(a, b string) int { return cmp.Compare(strings.ToLower(a), strings.ToLower(b)) })
 	slices.SortFunc(n.Processes, func(a, b NowProcess) int { return cmp.Compare(a.Type, b.Type) })
 	var b bytes.Buffer
 	b.WriteString("---\n")

@@ -4,7 +4,7 @@ import "ingot/capi/app"
 
 // EnvDocument is the document of an app's environment.
 func EnvDocument(a *app.App, at Place, staging map[string]string, uris []string, secrets bool) map[string]any {
-	system := map[string]any{"VCAP_SERVICES": map[string]any{}}
+	system := map[string]any{"VCAP_SERVICES": byLabel(at.Services)}
 	if !secrets {
 		system = map[string]any{"redacted_message": app.Hidden}
 	}

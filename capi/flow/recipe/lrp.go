@@ -6,8 +6,10 @@ package recipe
 
 import (
 	"cmp"
+	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"ingot/capi/app"
@@ -19,11 +21,12 @@ import (
 
 // Place is where an app lives and what its containers are told besides its own rows.
 type Place struct {
-	Space   *access.Space
-	Org     *access.Organization
-	Segment string            // isolation segment, see cf.DesiredLRP
-	Group   map[string]string // the environment variable group: running or staging
-	API     string            // the API's address
+	Space    *access.Space
+	Org      *access.Organization
+	Segment  string            // isolation segment, see cf.DesiredLRP
+	Group    map[string]string // the environment variable group: running or staging
+	API      string            // the API's address
+	Services []cf.Binding      // what the app is bound to
 }
 
 // DefaultPort is where a process listens unless a destination names another.
@@ -46,7 +49,7 @@ func LRP(a *app.App, p *app.Process, d *build.Droplet, mapped []route.Mapped, at
 	vcap["limits"] = map[string]any{"fds": app.FileDescriptors, "mem": p.MemoryMB, "disk": p.DiskMB}
 	return cf.DesiredLRP{
 		ID: p.LRP(), AppID: cf.AppID(a.GUID), Process: p.GUID, Type: p.Type, Instances: p.Instances,
-		Segment: at.Segment, Stack: d.Stack, Droplet: d.Blob, Start: cmp.Or(p.Command, d.ProcessTypes.V[p.Type]), Sidecars: p.Sidecars, Env: environment(at.Group, a.Env.V),
+		Segment: at.Segment, Stack: d.Stack, Droplet: d.Blob, Start: cmp.Or(p.Command, d.ProcessTypes.V[p.Type]), Sidecars: p.Sidecars, Env: environment(at.Services, at.Group, a.Env.V),
 		Limits:    cf.Limits{MemoryMB: p.MemoryMB, DiskMB: p.DiskMB, LogBytesPerSec: p.LogRate, FileDescriptors: app.FileDescriptors},
 		Ports:     ports(mine),
 		Routes:    lrpRoutes(mine),
@@ -118,17 +121,29 @@ func vcapApplication(a *app.App, at Place, uris []string) map[string]any {
 	}
 }
 
-// environment merges variables, later ones first, into KEY=VALUE in the order of keys. Services have no room yet:
-// what VCAP_SERVICES would tell is truly nothing.
-func environment(layers ...map[string]string) []string {
+// environment merges variables, later ones first, into KEY=VALUE in the order of keys, with VCAP_SERVICES.
+func environment(services []cf.Binding, layers ...map[string]string) []string {
 	all := map[string]string{}
 	for _, l := range layers {
 		maps.Copy(all, l)
 	}
-	all["VCAP_SERVICES"] = "{}"
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)          // passwords stay readable
+	_ = e.Encode(byLabel(services)) // texts and JSON that the store has checked
+	all["VCAP_SERVICES"] = strings.TrimSpace(b.String())
 	out := make([]string, 0, len(all))
 	for _, k := range slices.Sorted(maps.Keys(all)) {
 		out = append(out, k+"="+all[k])
+	}
+	return out
+}
+
+// byLabel is VCAP_SERVICES.
+func byLabel(services []cf.Binding) map[string][]cf.Binding {
+	out := map[string][]cf.Binding{}
+	for _, s := range services {
+		out[s.Label] = append(out[s.Label], s)
 	}
 	return out
 }

@@ -25,7 +25,7 @@ func Staging(a *app.App, p *build.Package, b *build.Build, packs []cf.BuildpackR
 	vcap["limits"] = map[string]any{"fds": app.FileDescriptors, "mem": b.MemoryMB, "disk": b.DiskMB}
 	return cf.Task{
 		ID: cf.TaskID(b.GUID), AppID: cf.AppID(a.GUID), Segment: at.Segment, Stack: b.Stack,
-		Env:        environment(at.Group, a.Env.V, map[string]string{"CF_STACK": b.Stack}),
+		Env:        environment(at.Services, at.Group, a.Env.V, map[string]string{"CF_STACK": b.Stack}),
 		Limits:     cf.Limits{MemoryMB: b.MemoryMB, DiskMB: b.DiskMB, LogBytesPerSec: b.LogRate, FileDescriptors: app.FileDescriptors},
 		Egress:     egress,
 		MetricTags: appTags(a, at),
@@ -66,6 +66,8 @@ func Failure(reason string) (id, text string) {
 		return "InsufficientResources", reasons["InsufficientResources"]
 	case strings.HasPrefix(lower, "found no compatible cell"):
 		return "NoCompatibleCell", reasons["NoCompatibleCell"]
+	case strings.Contains(lower, "uploading failed"): // says why, in public words
+		return "StagingError", "Staging error: " + reason
 	case strings.Contains(lower, "timeout"), strings.Contains(lower, "timed out"), strings.Contains(lower, "exceeded"):
 		return "StagingTimeExpired", "Staging time expired: " + reason
 	}
@@ -80,7 +82,7 @@ func Task(a *app.App, t *task.Task, d *build.Droplet, uris []string, at Place) c
 	vcap["limits"] = map[string]any{"fds": app.FileDescriptors, "mem": t.MemoryMB, "disk": t.DiskMB}
 	return cf.Task{
 		ID: cf.TaskID(t.GUID), AppID: cf.AppID(a.GUID), Segment: at.Segment, Stack: d.Stack, Droplet: d.Blob, Start: t.Command.V,
-		Env:        environment(at.Group, a.Env.V),
+		Env:        environment(at.Services, at.Group, a.Env.V),
 		Limits:     cf.Limits{MemoryMB: t.MemoryMB, DiskMB: t.DiskMB, LogBytesPerSec: t.LogRate, FileDescriptors: app.FileDescriptors},
 		Egress:     egress,
 		MetricTags: appTags(a, at),

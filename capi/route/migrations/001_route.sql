@@ -16,12 +16,6 @@ CREATE TABLE IF NOT EXISTS route_destinations (
   protocol $word NOT NULL, weight $int NOT NULL,
   UNIQUE (guid), UNIQUE (route_guid, app_guid, process_type, port)
 ) $options;
-CREATE TABLE IF NOT EXISTS route_service_bindings (
-  id $serial, guid $guid NOT NULL, created_at $time NOT NULL, updated_at $time NOT NULL, metadata $json,
-  route_guid $guid NOT NULL, service_instance_guid $guid NOT NULL, service_instance_name $name NOT NULL,
-  space_guid $guid NOT NULL, route_service_url $text,
-  UNIQUE (guid), UNIQUE (route_guid)
-) $options;
 CREATE INDEX IF NOT EXISTS route_domains_org ON route_domains (org_guid);
 CREATE INDEX IF NOT EXISTS route_routes_space ON route_routes (space_guid);
 CREATE INDEX IF NOT EXISTS route_routes_host ON route_routes (host_key);

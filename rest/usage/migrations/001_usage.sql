@@ -17,3 +17,5 @@ CREATE TABLE IF NOT EXISTS rest_service_usage (
 CREATE INDEX IF NOT EXISTS rest_app_usage_task ON rest_app_usage (task_guid, state);
 CREATE INDEX IF NOT EXISTS rest_app_usage_created ON rest_app_usage (created_at);
 CREATE INDEX IF NOT EXISTS rest_service_usage_created ON rest_service_usage (created_at);
+CREATE INDEX IF NOT EXISTS rest_service_usage_type ON rest_service_usage (instance_type);
+CREATE INDEX IF NOT EXISTS rest_service_usage_offering ON rest_service_usage (offering_guid);

@@ -159,6 +159,25 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
+// What a shell script writes is a response; what is like it is no request.
+func TestBareLF(t *testing.T) {
+	for _, head := range []string{"HTTP/1.1 200 OK\r\n\n", "HTTP/1.1 200 OK\nA: b\n\n", "HTTP/1.1 200 OK\nA: b\r\n\n", "HTTP/1.1 200 OK\n\r\n"} {
+		br := bufio.NewReader(strings.NewReader(head + "body\r\n\r\nmore"))
+		var h Head
+		s, err := ReadHead(br, func() {})
+		if err != nil || s != head || h.ParseResponse(s) != nil || h.Status != 200 || len(h.Fields) != strings.Count(head, "A:") {
+			t.Errorf("%q: read %q, %v, %+v", head, s, err, h)
+		}
+		if body, _ := io.ReadAll(br); string(body) != "body\r\n\r\nmore" {
+			t.Errorf("%q: body %q", head, body)
+		}
+		s, _ = ReadHead(bufio.NewReader(strings.NewReader(strings.Replace(head, "HTTP/1.1 200 OK", "GET / HTTP/1.1", 1))), func() {})
+		if h.ParseRequest(s) == nil {
+			t.Errorf("%q taken for a request", s)
+		}
+	}
+}
+
 // FuzzResponse: no input makes the reader of instances' answers panic or accept two framings.
 func FuzzResponse(f *testing.F) {
 	for _, s := range []string{"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nA", "HTTP/1.1 200\r\n\r\n", "HTTP/1.0 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "HTTP/1.1 101 X\r\nUpgrade: w\r\nConnection: upgrade\r\n\r\n"} {

@@ -2,7 +2,8 @@
 //
 // It promises that a message it accepts has exactly one reading: one framing (Content-Length or chunked, never both),
 // CRLF line ends, no folded lines, no control characters, one Host. So what is written out again from a Head means the
-// same to every recipient, and nothing can be smuggled past it. Everything read is bounded.
+// same to every recipient, and nothing can be smuggled past it. Everything read is bounded. The head of a response may
+// have bare LF line ends (RFC 9112 §2.2), as scripts write them.
 // It will not open connections, speak HTTP/2, or repair a broken message.
 package h1
 
@@ -35,6 +36,7 @@ type Head struct {
 	Upgrade string // the protocol that Connection and Upgrade ask for, or ""
 	Expect  bool   // Expect: 100-continue
 	options string // the Connection header's list, joined by commas
+	bareLF  bool   // lines may end without CR
 }
 
 // Error is a message that must not be passed on. Status is what a server answers to it.
@@ -64,9 +66,9 @@ func ReadHead(r *bufio.Reader, slow func()) (string, error) {
 		_, _ = r.Discard(2)
 		b = b[2:]
 	}
-	if i := bytes.Index(b, []byte("\r\n\r\n")); i >= 0 {
-		s := string(b[:i+4])
-		_, _ = r.Discard(i + 4)
+	if i := bytes.Index(b, []byte("\n\r\n")); i >= 0 && !bytes.Contains(b[:i], []byte("\n\n")) {
+		s := string(b[:i+3])
+		_, _ = r.Discard(i + 3)
 		return s, nil
 	}
 	slow()
@@ -105,7 +107,7 @@ func readLines(r *bufio.Reader) (string, error) {
 // ParseRequest reads a request's head from s, which ReadHead returned.
 func (h *Head) ParseRequest(s string) error {
 	h.reset()
-	line, rest, ok := strings.Cut(s, "\r\n")
+	line, rest, ok := h.cut(s)
 	if !ok {
 		return bad("line without CRLF")
 	}
@@ -130,7 +132,8 @@ func (h *Head) ParseRequest(s string) error {
 // ParseResponse reads a response's head from s, which ReadHead returned.
 func (h *Head) ParseResponse(s string) error {
 	h.reset()
-	line, rest, ok := strings.Cut(s, "\r\n")
+	h.bareLF = true
+	line, rest, ok := h.cut(s)
 	if !ok {
 		return bad("line without CRLF")
 	}
@@ -160,6 +163,13 @@ func (h *Head) reset() {
 	*h = Head{Fields: h.Fields[:0], Length: -1}
 }
 
+// cut takes the first line off s, without its end.
+func (h *Head) cut(s string) (line, rest string, ok bool) {
+	line, rest, ok = strings.Cut(s, "\n")
+	line, crlf := strings.CutSuffix(line, "\r")
+	return line, rest, ok && (crlf || h.bareLF)
+}
+
 func (h *Head) version(proto string) error {
 	switch proto {
 	case "HTTP/1.1":
@@ -177,10 +187,13 @@ func (h *Head) version(proto string) error {
 
 func (h *Head) parseFields(s string) error {
 	hosts, coded := 0, false
-	for s != "\r\n" {
-		line, rest, ok := strings.Cut(s, "\r\n")
+	for {
+		line, rest, ok := h.cut(s)
 		if !ok {
 			return bad("line without CRLF")
+		}
+		if line == "" && rest == "" {
+			break
 		}
 		s = rest
 		if len(h.Fields) == maxFields {
