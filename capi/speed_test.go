@@ -1,16 +1,29 @@
 package capi_test
 
 import (
+	"context"
+	"encoding/json"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/uptrace/bun"
+
+	"ingot/capi"
 	"ingot/kit/sql"
+	"ingot/kit/sql/sqltest"
 	"ingot/rest"
+	"ingot/rest/limit"
 	"ingot/rest/resttest"
+	"ingot/uaa"
 )
 
 // quiet is a seeded API that counts no requests and writes no lines.
@@ -54,6 +67,72 @@ func TestSpeed(t *testing.T) {
 				t.Errorf("%s as %s: %.1f ms", line, user, work)
 			}
 		}
+	}
+}
+
+// signed serves the seeded API at an address with UAA's own tokens, and gives one of the admin and one of a developer in half of the spaces.
+func signed(t testing.TB, w *world, address string) (h http.Handler, admin, dev string) {
+	t.Helper()
+	u := &uaa.Server{DB: sqltest.Open(t), KeyFile: filepath.Join(t.TempDir(), "keys.json"), URL: "https://uaa.ingot.test", LoginURL: "https://login.ingot.test"}
+	err := u.Start(t.Context())
+	if err == nil {
+		err = u.EnsureAdmin(t.Context(), "admin", "a very long password")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(path, token, kind, body string) map[string]any {
+		r := httptest.NewRequest(http.MethodPost, "https://uaa.ingot.test"+path, strings.NewReader(body))
+		r.Header.Set("Content-Type", kind)
+		if r.SetBasicAuth("cf", ""); token != "" {
+			r.Header.Set("Authorization", "bearer "+token)
+		}
+		rec := httptest.NewRecorder()
+		u.Handler().ServeHTTP(rec, r)
+		var out map[string]any
+		if err := json.Unmarshal(rec.Body.Bytes(), &out); err != nil || rec.Code > 299 {
+			t.Fatalf("%s: %d %s", path, rec.Code, rec.Body)
+		}
+		return out
+	}
+	token := func(name string) string {
+		body := url.Values{"grant_type": {"password"}, "username": {name}, "password": {"a very long password"}}.Encode()
+		text, _ := ask("/oauth/token", "", "application/x-www-form-urlencoded", body)["access_token"].(string)
+		return text
+	}
+	admin = token("admin")
+	id, _ := ask("/Users", admin, "application/json", `{"userName":"joe","password":"a very long password","emails":[{"value":"joe@ingot.test"}]}`)["id"].(string)
+	err = w.DB.Write(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewUpdate().TableExpr("rest_roles").Set("user_guid = ?", id).Where("user_guid = 'dev-guid'").Exec(ctx)
+		return err
+	})
+	api := &capi.API{DB: w.DB, Services: w.api.Services, Bindings: w.api.Bindings, Limits: &limit.Requests{User: -1}, Tokens: u, Directory: u,
+		URL: address, Domain: w.api.Domain, Scheduler: w.sched, Blobs: w.blobs, Logs: w.logs}
+	if err == nil {
+		err = api.Start(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = api.Stop(context.Background()) })
+	return api.Handler(), admin, token("joe")
+}
+
+// BenchmarkApp is GET /v3/apps/:guid through the handler, the token's check in it, as UAA does it; -cpu 1 for one core.
+func BenchmarkApp(b *testing.B) {
+	h, admin, dev := signed(b, quiet(b, platform), "https://api.ingot.test")
+	for user, token := range map[string]string{"admin": admin, "dev": dev} {
+		b.Run(user, func(b *testing.B) {
+			for b.Loop() {
+				r := httptest.NewRequest(http.MethodGet, "https://api.ingot.test/v3/apps/a7", nil)
+				r.Header.Set("Authorization", "bearer "+token)
+				rec := httptest.NewRecorder()
+				if h.ServeHTTP(rec, r); rec.Code != http.StatusOK {
+					b.Fatalf("%d %s", rec.Code, rec.Body)
+				}
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "requests/s")
+		})
 	}
 }
 

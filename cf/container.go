@@ -24,6 +24,7 @@ type ContainerSpec struct {
 type Layer struct {
 	Digest string `json:"digest"` // sha256 of the tar(.gz) as stored, in hex
 	Prefix string `json:"prefix"` // such as home/vcap
+	Limit  int64  `json:"-"`      // bytes that whoever asks for it may have unpacked; 0 = no limit but the engine's
 }
 
 // BindMount shows a folder or file of the host, read only.

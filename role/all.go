@@ -25,6 +25,7 @@ import (
 	"ingot/kit/sql"
 	"ingot/loggregator/agent"
 	"ingot/loggregator/logcache"
+	"ingot/loggregator/rlp"
 	"ingot/networking/dns"
 	"ingot/routing/emit"
 	"ingot/routing/router"
@@ -44,6 +45,7 @@ type rooms struct {
 	stores   map[string]*sql.DB
 	keys     keyring
 	cache    *logcache.Store
+	stream   *rlp.Hub
 	logs     *agent.Agent
 	uaa      *uaa.Server
 	bits     *bits.Bits
@@ -90,8 +92,8 @@ func (r *rooms) members() []run.Member {
 // start.
 func (r *rooms) connect() {
 	c := r.c
-	r.cache = &logcache.Store{}
-	r.logs = &agent.Agent{Sinks: []agent.Sink{r.cache}, Metrics: r.metrics}
+	r.cache, r.stream = &logcache.Store{}, &rlp.Hub{}
+	r.logs = &agent.Agent{Sinks: []agent.Sink{r.cache, r.stream}, Metrics: r.metrics}
 	r.uaa = &uaa.Server{KeyFile: c.path("keys", "uaa.json"), URL: "https://" + c.host("uaa"), LoginURL: "https://" + c.host("login")}
 	r.bits = &bits.Bits{Dir: c.path("blobs"), Endpoint: c.api()}
 	r.garden = newGarden(c)
@@ -103,7 +105,8 @@ func (r *rooms) connect() {
 		Tokens: r.uaa, Directory: r.uaa, Scheduler: r.bbs, Blobs: r.bits, Logs: r.logs, Gate: r.gate,
 		URL: c.api(), Domain: c.Domain, Holder: "ingot", Linger: 2400 * time.Millisecond, Staging: c.Staging,
 		Info: admin.Info{
-			UAA: r.uaa.URL, Login: r.uaa.LoginURL, LogCache: "https://" + c.host("log-cache"), Routing: c.api() + "/routing",
+			UAA: r.uaa.URL, Login: r.uaa.LoginURL, LogCache: "https://" + c.host("log-cache"), LogStream: "https://" + c.host("log-stream"),
+			Doppler: "wss://" + c.host("doppler") + ":443", Routing: c.api() + "/routing",
 			Name: "Ingot", Build: Version, Description: "Cloud Foundry in one binary", Stack: stack.Description,
 		},
 	}
@@ -130,14 +133,17 @@ func (r *rooms) startRouter(ctx context.Context) error {
 		return err
 	}
 	logs := &logcache.API{Store: r.cache, Tokens: r.uaa, MayRead: r.capi.MayReadLogs}
+	streams := &rlp.API{Hub: r.stream, Tokens: r.uaa, MayRead: r.capi.MayReadLogs}
 	api := http.NewServeMux()
 	api.Handle(bits.Prefix, r.bits.Handler())
 	api.Handle("/", r.capi.Handler())
 	r.router = &router.Router{NATS: r.conn, Logs: r.logs, TLS: tls, Metrics: r.metrics, Open: r.open, System: map[string]http.Handler{
-		r.c.host("api"):       api,
-		r.c.host("uaa"):       r.uaa.Handler(),
-		r.c.host("login"):     r.uaa.Handler(),
-		r.c.host("log-cache"): logs.Handler(),
+		r.c.host("api"):        api,
+		r.c.host("uaa"):        r.uaa.Handler(),
+		r.c.host("login"):      r.uaa.Handler(),
+		r.c.host("log-cache"):  logs.Handler(),
+		r.c.host("log-stream"): streams.Gateway(),
+		r.c.host("doppler"):    streams.TrafficController(),
 	}}
 	if r.router.HTTPS, err = r.held.listeners(r.c.addresses(), "443"); err != nil {
 		return err

@@ -48,7 +48,8 @@ func features() []feature {
 		{"container-to-container networking", "absent", ""},
 		{"several machines", "absent", ""},
 		{"PostgreSQL and MySQL as stores", "beta", "PostgreSQL 15 and MariaDB 10.11; one Ingot on a database; from SQLite nothing is moved over"},
-		{"syslog drains, firehose", "absent", ""},
+		{"firehose", "beta", "websockets of doppler. and the RLP gateway of log-stream.; HTTP start-stop events and the gRPC of the RLP are absent"},
+		{"syslog drains", "absent", ""},
 	}
 }
 

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/uptrace/bun"
 
@@ -23,7 +24,22 @@ type Stack struct {
 	Default     bool   `bun:"is_default"`
 }
 
-const stackActive = "ACTIVE"
+const stackActive, stackRestricted, stackDeprecated, stackDisabled = "ACTIVE", "RESTRICTED", "DEPRECATED", "DISABLED"
+
+// Allows tells what the stack's state means for an app, in CF's words: a warning, or a fault. A fresh app has no build yet.
+func (s *Stack) Allows(fresh bool) (warning, fault string) {
+	why := ""
+	if s.StateReason != "" {
+		why = " " + s.StateReason
+	}
+	switch {
+	case s.State == stackDisabled, s.State == stackRestricted && fresh:
+		return "", fmt.Sprintf("ERROR: Staging failed. The stack '%s' is '%s' and cannot be used for staging.%s", s.Name, s.State, why)
+	case s.State == stackRestricted, s.State == stackDeprecated:
+		return fmt.Sprintf("WARNING: The stack '%s' is '%s' and will be removed in the future.%s", s.Name, s.State, why), ""
+	}
+	return "", ""
+}
 
 func (f *Family) stacks() *rest.Resource[Stack] {
 	r := &rest.Resource[Stack]{
@@ -70,7 +86,7 @@ func (s *stackBody) Take(b *rest.Body) {
 		b.String("description", &s.Description, rest.Length(0, 250))
 	}
 	const states = "must be one of ACTIVE, RESTRICTED, DEPRECATED, DISABLED"
-	b.String("state", &s.State, rest.Among(states, stackActive, "RESTRICTED", "DEPRECATED", "DISABLED"))
+	b.String("state", &s.State, rest.Among(states, stackActive, stackRestricted, stackDeprecated, stackDisabled))
 	if s.State.Null {
 		b.Wrong("state", states)
 	}

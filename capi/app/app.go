@@ -43,6 +43,8 @@ type Family struct {
 	Changed func(ctx context.Context, app string)
 	// Fit says what is wrong with buildpacks and a stack that an app shall use, in CF's words, or "".
 	Fit func(ctx context.Context, db bun.IDB, buildpacks []string, stack string) (fault string, err error)
+	// StackState says what the state of the stack that an app ("": a new one) shall use means for it: a warning, or CF's error.
+	StackState func(ctx context.Context, db bun.IDB, stack, app string) (warning string, err error)
 	// Remove deletes an app with all that belongs to it: the job app.delete.
 	Remove func(ctx context.Context, j *job.Job) error
 	// Deploy is POST /v3/deployments.

@@ -161,12 +161,20 @@ func (f *Family) apply(c *rest.Call, a *App, l Lifecycle) error {
 	if l.Buildpacks.Set {
 		a.Buildpacks.V = l.Buildpacks.V
 	}
-	if l.Stack.Set || a.Stack == "" {
+	chosen := l.Stack.Set || a.Stack == ""
+	if chosen {
 		a.Stack = l.Stack.Or(f.Stack)
 	}
 	fault, err := f.Fit(c.Ctx(), c.DB(), a.Buildpacks.V, a.Stack)
 	if err == nil && fault != "" {
 		err = rest.Unprocessable("%s", fault)
+	}
+	if err != nil || !chosen {
+		return err
+	}
+	warning, err := f.StackState(c.Ctx(), c.DB(), a.Stack, a.GUID)
+	if warning != "" {
+		c.Warn(warning)
 	}
 	return err
 }

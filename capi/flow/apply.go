@@ -186,6 +186,9 @@ func (f *Flow) applyApp(ctx context.Context, tx bun.Tx, a *app.App, m manifest.A
 	}
 	if m.Stack != nil {
 		a.Stack = *m.Stack
+		if _, err := f.stackState(ctx, tx, a.Stack, a.GUID); err != nil {
+			return err
+		}
 	}
 	if err := (row.Patch{Labels: m.Labels, Annotations: m.Annotations}).Apply(a.Meta()); err != nil {
 		return err

@@ -46,10 +46,8 @@ func (f *Flow) Sync(ctx context.Context, guid string) error {
 	if err != nil {
 		return fmt.Errorf("desired LRPs of app %s: %w", guid, err)
 	}
-	for _, h := range have {
-		if !h.Updated.Before(at) { // the clock was set back: the rows are still read after what h says
-			at = h.Updated.Add(1)
-		}
+	for _, h := range have { // where the clock was set back: the rows are still read after h
+		at = time.Unix(0, max(at.UnixNano(), h.Updated.UnixNano()+1))
 	}
 	want, err := f.wanted(ctx, guid)
 	if err != nil {
@@ -357,5 +355,5 @@ func mapDroplet(ctx context.Context, tx bun.Tx, a *app.App, guid string) error {
 	if err := app.Record(ctx, tx, "audit.app.droplet.mapped", a, data); err != nil {
 		return err
 	}
-	return takeTypes(ctx, tx, a, d)
+	return app.TakeTypes(ctx, tx, a, d.ProcessTypes.V)
 }

@@ -67,7 +67,7 @@ type Flow struct {
 func (f *Flow) Join() {
 	f.App.Changed, f.Route.Changed = f.changed, f.changed
 	f.bell = make(chan struct{}, 1)
-	f.App.Fit, f.App.Stack, f.App.Remove = admin.Fit, admin.DefaultStack, f.removeApp
+	f.App.Fit, f.App.StackState, f.App.Stack, f.App.Remove = admin.Fit, f.stackState, admin.DefaultStack, f.removeApp
 	f.App.Deploy, f.App.Staged = f.deploy, build.StagedAmong
 	f.Build.App, f.Route.App = target, target
 	f.Build.Current = func(ctx context.Context, db bun.IDB, guid string) (string, error) {
@@ -91,7 +91,7 @@ func (f *Flow) Join() {
 		return f.giveUp(ctx, b, "StagerError", "Stager error: "+why)
 	}
 	f.Org.SpaceContents = append(f.Org.SpaceContents, f.emptySpace)
-	f.Org.OrgContents = append(f.Org.OrgContents, f.emptyOrg)
+	f.Org.OrgContents = append(f.Org.OrgContents, func(ctx context.Context, _ *job.Job, guid string) error { return f.Route.EmptyOrg(ctx, guid) })
 	f.App.Counters, f.App.Account, f.Task.App = []quota.Counter{app.Count, task.Count}, used.Processes, target
 	f.errands = &errand.Errands{DB: f.DB, Scheduler: f.Scheduler, Gate: f.Gate, App: f.App, Build: f.Build, Task: f.Task,
 		Place: func(ctx context.Context, a *app.App) (recipe.Place, error) { return f.place(ctx, a, "running") }}

@@ -156,6 +156,12 @@ func (f *Flow) skeleton(ctx context.Context, tx bun.Tx, s *access.Space, m manif
 		return a, false, err
 	}
 	a = &app.App{Name: m.Name, SpaceGUID: s.GUID, Lifecycle: app.Buildpack, Stack: admin.DefaultStack}
+	if m.Stack != nil {
+		a.Stack = *m.Stack
+	}
+	if _, err := f.stackState(ctx, tx, a.Stack, ""); err != nil {
+		return nil, false, err
+	}
 	return a, true, app.Insert(ctx, f.DB, tx, a, map[string]any{"request": map[string]any{"name": m.Name}})
 }
 
@@ -262,11 +268,7 @@ func (f *Flow) present(ctx context.Context, db bun.IDB, a *app.App) (manifest.No
 		return n, err
 	}
 	for _, s := range beside {
-		now := manifest.NowSidecar{Name: s.Name, Types: s.ProcessTypes.V, Command: s.Command}
-		if s.MemoryMB > 0 {
-			now.Memory = manifest.Megabytes(s.MemoryMB)
-		}
-		n.Sidecars = append(n.Sidecars, now)
+		n.Beside(s.Name, s.Command, s.ProcessTypes.V, s.MemoryMB)
 	}
 	bound, err := f.Bindings.OfApp(ctx, cf.AppID(a.GUID))
 	if err != nil {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/uptrace/bun"
@@ -252,30 +250,4 @@ func recordCrash(ctx context.Context, tx bun.Tx, p *app.Process, c cf.Crash) err
 		return err
 	}
 	return event.Record(event.By(ctx, event.Actor{GUID: p.AppGUID, Type: "app", Name: t.Name}), tx, "app.crash", t, data())
-}
-
-// takeTypes gives the app a process for each type of its droplet, and each process the droplet's command.
-func takeTypes(ctx context.Context, tx bun.Tx, a *app.App, d *build.Droplet) error {
-	ps, err := app.ProcessesOf(ctx, tx, a.GUID)
-	if err != nil {
-		return err
-	}
-	for _, kind := range slices.Sorted(maps.Keys(d.ProcessTypes.V)) {
-		if !slices.ContainsFunc(ps, func(p *app.Process) bool { return p.Type == kind }) {
-			p, err := app.AddProcess(ctx, tx, a, kind)
-			if err != nil {
-				return err
-			}
-			ps = append(ps, p)
-		}
-	}
-	for _, p := range ps {
-		if command := d.ProcessTypes.V[p.Type]; p.Detected != command {
-			p.Detected = command
-			if err := row.Update(ctx, tx, p); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

@@ -97,11 +97,6 @@ func (f *Flow) emptySpace(ctx context.Context, j *job.Job, space string) error {
 	return f.Bindings.EmptySpace(ctx, space)
 }
 
-// emptyOrg deletes the domains of an organization.
-func (f *Flow) emptyOrg(ctx context.Context, _ *job.Job, guid string) error {
-	return f.Route.EmptyOrg(ctx, guid)
-}
-
 func (f *Flow) clearCache(c *rest.Call) error {
 	a, err := f.App.Apps.Find(c, c.Arg("guid"))
 	if err != nil {

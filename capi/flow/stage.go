@@ -23,6 +23,27 @@ import (
 	"ingot/rest/usage"
 )
 
+// stackState heeds the state of a stack for an app, which is new as long as it has no build.
+func (f *Flow) stackState(ctx context.Context, db bun.IDB, stack, guid string) (warning string, err error) {
+	var s admin.Stack
+	err = db.NewSelect().Model(&s).Where("name = ?", stack).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) { // gone meanwhile; fit tells of it
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	built, err := db.NewSelect().Model((*build.Build)(nil)).Where("app_guid = ?", guid).Exists(ctx)
+	if err != nil {
+		return "", err
+	}
+	warning, fault := s.Allows(!built)
+	if fault != "" {
+		err = rest.Unprocessable("%s", fault)
+	}
+	return warning, err
+}
+
 type buildBody struct {
 	pack         rest.Opt[string]
 	memory, disk rest.Opt[int]
@@ -72,6 +93,9 @@ func (f *Flow) stage(c *rest.Call) error {
 		}
 		return err
 	}
+	if err := f.stageOn(c, b); err != nil {
+		return err
+	}
 	if _, err := admin.Refs(c.Ctx(), f.DB.Read(), b.Buildpacks.V, b.Stack); err != nil {
 		return err
 	}
@@ -84,6 +108,19 @@ func (f *Flow) stage(c *rest.Call) error {
 		slog.Error("hand a staging to the scheduler", "build", b.GUID, "err", err)
 	}
 	return f.Build.Builds.Show(c, http.StatusCreated, b)
+}
+
+// stageOn tells the client of the state of the build's stack.
+func (f *Flow) stageOn(c *rest.Call, b *build.Build) error {
+	warning, err := f.stackState(c.Ctx(), c.DB(), b.Stack, b.AppGUID)
+	if warning != "" {
+		c.Warn(warning)
+	}
+	var e *cf.Error
+	if errors.As(err, &e) && e.Kind == cf.KindUnprocessable {
+		return &cf.Error{Kind: e.Kind, Code: "StackValidationFailed", Public: e.Public}
+	}
+	return err
 }
 
 func (f *Flow) newBuild(c *rest.Call, t *buildBody, p *build.Package) (*build.Build, error) {

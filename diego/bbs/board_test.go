@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/uptrace/bun"
+
 	"ingot/cf"
 )
 
@@ -97,6 +99,30 @@ func TestCrashesBackOff(t *testing.T) {
 		w.must(w.Crashed(ctx, cf.Crash{ActualLRP: a}))
 		if b := w.all()[0]; b.Crashes != 1 || b.Cell == "" {
 			t.Errorf("after 5 healthy minutes: %+v", b)
+		}
+	})
+}
+
+// TestClockIsSetBack: what is stored as of an hour later is not waited for.
+func TestClockIsSetBack(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.must(w.Desire(ctx, web(1)))
+		for range immediateRestarts + 1 {
+			w.must(w.Crashed(ctx, cf.Crash{ActualLRP: w.up(0)}))
+		}
+		w.must(w.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+			_, err := tx.ExecContext(ctx, "UPDATE bbs_actual SET due = due + ? WHERE due > 0", time.Hour.Microseconds())
+			return err
+		}))
+		time.Sleep(presence + time.Second)
+		if a := w.all()[0]; a.State == cf.LRPCrashed || a.Cell == "" {
+			t.Errorf("%+v", a)
+		}
+		now := time.Now()
+		for since, want := range map[time.Duration]bool{0: true, kickAfter - 1: true, kickAfter: false, -time.Hour: false} {
+			if got := within(kickAfter, now.Add(-since), now); got != want {
+				t.Errorf("%s ago is within %s: %t", since, kickAfter, got)
+			}
 		}
 	})
 }

@@ -38,16 +38,16 @@ func lifecycle(from fs.FS) ([]byte, error) {
 	return b, nil
 }
 
-// layer makes sure that the droplet is unpacked on the stack; many instances of a droplet fetch it once. Where ctx ends,
+// layer makes sure that the droplet is unpacked on the stack, to no more than the disk of who asks for it; many instances of a droplet fetch it once. Where ctx ends,
 // the fetching goes on for the others; Stop waits for it.
-func (c *Cell) layer(ctx context.Context, stack, droplet string) ([]cf.Layer, error) {
+func (c *Cell) layer(ctx context.Context, stack, droplet string, diskMB int) ([]cf.Layer, error) {
 	if droplet == "" {
 		return nil, nil
 	}
-	l := cf.Layer{Digest: path.Base(droplet), Prefix: env.Home[1:]}
+	l := cf.Layer{Digest: path.Base(droplet), Prefix: env.Home[1:], Limit: int64(diskMB) << 20}
 	fetched := make(chan error, 1)
 	c.work.Go(func() {
-		_, err, _ := c.layers.Do(stack+" "+l.Digest, func() (any, error) { return nil, c.addLayer(c.ctx, stack, droplet, l) })
+		_, err, _ := c.layers.Do(fmt.Sprint(stack, l), func() (any, error) { return nil, c.addLayer(c.ctx, stack, droplet, l) })
 		fetched <- err
 	})
 	select {

@@ -23,16 +23,15 @@ import (
 
 // lrp is one instance on this cell. Its run is the only one that writes actual.
 type lrp struct {
-	c        *Cell
-	desired  atomic.Pointer[cf.DesiredLRP]
-	actual   cf.ActualLRP
-	source   string // of the app's own lines
-	log      *line.Log
-	out, err *line.Writer
-	use      *meter.Meter
-	found    bool // it was running when the cell started
-	asked    context.Context
-	stop     context.CancelFunc // asks it to stop
+	c       *Cell
+	desired atomic.Pointer[cf.DesiredLRP]
+	actual  cf.ActualLRP
+	log     *line.Log
+	out     *line.Streams
+	use     *meter.Meter
+	found   bool // it was running when the cell started
+	asked   context.Context
+	stop    context.CancelFunc // asks it to stop
 }
 
 // ending is how the run of an instance ended.
@@ -60,11 +59,15 @@ func (c *Cell) newLRP(d cf.DesiredLRP, a cf.ActualLRP) *lrp {
 		d.Ports = []int{8080}
 	}
 	a.Cell, a.Host = c.ID, c.Address
-	l := &lrp{c: c, actual: a, source: cf.SourceApp + "/PROC/" + strings.ToUpper(d.Type)}
+	l := &lrp{c: c, actual: a}
 	l.desired.Store(&d)
 	l.asked, l.stop = context.WithCancel(context.Background())
 	l.log = line.New(c.Logs, a.AppID, strconv.Itoa(a.Index), l.tags(), d.Limits.LogBytesPerSec)
-	l.out, l.err = l.log.Writer(l.source, false), l.log.Writer(l.source, true)
+	sources := []string{cf.SourceApp + "/PROC/" + strings.ToUpper(d.Type)}
+	for _, s := range d.Sidecars {
+		sources = append(sources, sources[0]+"/SIDECAR/"+strings.ToUpper(s.Name))
+	}
+	l.out = l.log.Streams(sources...)
 	l.use = &meter.Meter{Host: &c.host, App: a.AppID, Handle: l.handle(), Limits: d.Limits, Log: l.log}
 	return l
 }
@@ -96,7 +99,6 @@ func (l *lrp) run(ctx context.Context) {
 		e = l.watch(ctx)
 	}
 	l.out.Flush()
-	l.err.Flush()
 	l.end(ctx, e)
 	l.stop()
 }
@@ -138,7 +140,7 @@ func (l *lrp) begin(ctx context.Context) ending {
 func (l *lrp) make(ctx, soon context.Context) error {
 	d := l.desired.Load()
 	l.log.Tell(cf.SourceCell, "Cell %s creating container for instance %s", l.c.ID, l.handle())
-	layers, err := l.c.layer(soon, d.Stack, d.Droplet)
+	layers, err := l.c.layer(soon, d.Stack, d.Droplet, d.Limits.DiskMB)
 	if err != nil {
 		return err
 	}
@@ -172,7 +174,7 @@ func (l *lrp) spec(d *cf.DesiredLRP, layers []cf.Layer) (cf.ContainerSpec, error
 	}
 	return cf.ContainerSpec{
 		Handle: l.handle(), Image: d.Stack, Layers: layers, Mounts: l.c.mounts,
-		Program: cf.Program{Args: []string{show.Program, "launch", d.Start}, Env: env.LRP(d, l.actual), Dir: env.Home, User: "vcap"},
+		Program: cf.Program{Args: show.Launch(d), Env: env.LRP(d, l.actual), Dir: env.Home, User: "vcap"},
 		Limits:  limits(d.Limits), CPUShares: uint64(max(d.Limits.MemoryMB, 2)),
 		Ports: d.Ports, Egress: d.Egress,
 		Properties: map[string]string{propertyKind: kindLRP, propertyWhat: string(what)},
@@ -190,7 +192,7 @@ func limits(l cf.Limits) cf.Limits {
 	return l
 }
 
-func (l *lrp) streams() cf.Streams { return cf.Streams{Out: l.out, Err: l.err} }
+func (l *lrp) streams() cf.Streams { return cf.Streams{Out: l.out.Out, Err: l.out.Err} }
 
 // watch waits for the first reason to end, and ends the app unless it ended itself.
 func (l *lrp) watch(ctx context.Context) ending {
@@ -228,9 +230,8 @@ func (l *lrp) watch(ctx context.Context) ending {
 		}
 		e.code = x.exit.Code
 		l.out.Flush()
-		l.err.Flush()
 		if x.err == nil {
-			l.log.Tell(l.source, "Exit status %d%s", x.exit.Code, x.note)
+			l.log.Tell(l.out.First(), "Exit status %d%s", x.exit.Code, x.note)
 		}
 	}
 	return e
@@ -248,10 +249,9 @@ func (l *lrp) exitedWith(ctx context.Context, x exitOf) ending {
 		return ending{kind: crashed, text: "lost sight of the container: " + words(x.err)}
 	}
 	l.out.Flush()
-	l.err.Flush()
-	l.log.Tell(l.source, "Exit status %d%s", x.exit.Code, x.note)
+	l.log.Tell(l.out.First(), "Exit status %d%s", x.exit.Code, x.note)
 	return ending{kind: crashed, code: x.exit.Code, at: x.exit.At,
-		text: fmt.Sprintf("%s: Exited with status %d%s", l.source, x.exit.Code, x.note)}
+		text: fmt.Sprintf("%s: Exited with status %d%s", l.out.First(), x.exit.Code, x.note)}
 }
 
 // end reports and removes. A crash is reported while its container still stands, so that the next start finds it when

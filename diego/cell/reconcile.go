@@ -2,6 +2,7 @@ package cell
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 
@@ -62,8 +63,14 @@ func (c *Cell) reconcile(ctx context.Context) error {
 	return nil
 }
 
-// takeUpLRP watches an instance again, under its old guid. Its room is counted even where there is too little now.
+// takeUpLRP watches an instance again, under its old guid. Its room is counted even where there is too little now; its
+// sidecars are those that it was started with.
 func (c *Cell) takeUpLRP(d cf.DesiredLRP, a cf.ActualLRP, info cf.ContainerInfo) {
+	var was cf.DesiredLRP
+	if err := json.Unmarshal([]byte(info.Spec.Properties[propertyWhat]), &was); err != nil {
+		slog.Warn("container does not say what it runs", "cell", c.ID, "instance", a.Instance, "error", err)
+	}
+	d.Sidecars = was.Sidecars
 	l := c.newLRP(d, a)
 	l.found = true
 	l.actual.Address, l.actual.Ports = info.Address, info.Ports

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -56,6 +57,40 @@ func TestRunningInstanceIsTakenUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.hears("stopped i-1")
+}
+
+// A sidecar that ends is what the crash tells of; after a restart of Ingot its lines are still its own, whatever is
+// desired by then.
+func TestSidecars(t *testing.T) {
+	w := newWorld(t)
+	more := make(chan string)
+	w.host.main = func(_ context.Context, _ cf.Program, s cf.Streams, _ <-chan int) int {
+		_, _ = io.WriteString(s.Out, <-more)
+		return 3
+	}
+	w.start()
+	d, a := w.lrp()
+	d.Sidecars = []cf.Sidecar{{Name: "auth", Start: "./auth", MemoryMB: 16}, {Name: "b", Start: "./b"}}
+	w.startLRP(d, a)
+	w.hears("started i-1")
+	b, err := w.host.box("i-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := b.info.Spec.Program.Args[1:]; !slices.Equal(got, []string{"launch", d.Start, "16m", "./auth", "", "./b"}) {
+		t.Errorf("launched %q", got)
+	}
+	d.Sidecars = nil
+	w.holds(d, w.board.started[0])
+	w.restart()
+	w.await("second start", func() bool { return w.board.count("started i-1") == 2 })
+	more <- "\x1e1\x1fhello\n\x1e1\x043\n"
+	w.hears("crashed i-1")
+	w.says("[APP/PROC/WEB/SIDECAR/AUTH] hello")
+	w.says("[APP/PROC/WEB/SIDECAR/AUTH] Exit status 3")
+	if text := w.board.crashes[0].Text; text != "APP/PROC/WEB/SIDECAR/AUTH: Exited with status 3" {
+		t.Errorf("crash says %q", text)
+	}
 }
 
 func TestInstanceThatEndedMeanwhileHasCrashed(t *testing.T) {

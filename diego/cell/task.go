@@ -130,7 +130,7 @@ func (k *task) do(limited, ctx context.Context) (*cf.StagingResult, error) {
 // launch starts a program in the app's droplet.
 func (k *task) launch(limited, ctx context.Context) error {
 	k.log.Tell(k.platform, "Cell %s creating container for instance %s", k.c.ID, k.handle())
-	layers, err := k.c.layer(limited, k.cf.Stack, k.cf.Droplet)
+	layers, err := k.c.layer(limited, k.cf.Stack, k.cf.Droplet, k.cf.Limits.DiskMB)
 	if err != nil {
 		return err
 	}
@@ -176,6 +176,9 @@ func (k *task) broken(limited context.Context, what string, err error) error {
 		return err
 	}
 	slog.Error("task did not start", "cell", k.c.ID, "task", k.handle(), "error", err)
+	if cf.IsKind(err, cf.KindNoRoom) { // the disk is fuller than the auction could know
+		what = "insufficient resources"
+	}
 	k.log.Warn(k.platform, "%s: %s", what, words(err))
 	return fmt.Errorf("%s: %s", what, words(err))
 }

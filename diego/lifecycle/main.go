@@ -2,7 +2,7 @@
 // knows nothing of the platform.
 //
 //	lifecycle build [-skipDetect] [-buildpack NAME]...   make a droplet of a package
-//	lifecycle launch [COMMAND]                           run the droplet in /home/vcap/app
+//	lifecycle launch [COMMAND [MEMORY COMMAND]...]       run the droplet in /home/vcap/app, with sidecars: MEMORY_LIMIT or "", command
 //	lifecycle idle                                       wait for SIGTERM
 package main
 
@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -87,6 +88,7 @@ func build(ctx context.Context, args []string) error {
 	return b.Run(ctx)
 }
 
+// launch runs the process in the launcher's place; one with sidecars stays the launcher's child.
 func launch(args []string) error {
 	app := launcher.App{Dir: "/home/vcap/app", Env: os.Environ()}
 	if len(args) > 0 {
@@ -96,5 +98,20 @@ func launch(args []string) error {
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("%s: %w", e.Path, syscall.Exec(e.Path, e.Args, e.Env))
+	if len(args) < 2 {
+		return fmt.Errorf("%s: %w", e.Path, syscall.Exec(e.Path, e.Args, e.Env))
+	}
+	g := launcher.Group{Programs: []launcher.Exec{e}, Out: os.Stdout, Err: os.Stderr}
+	for pair := range slices.Chunk(args[1:], 2) {
+		side := launcher.App{Dir: app.Dir, Env: app.Env, Command: pair[len(pair)-1]}
+		if pair[0] != "" {
+			side.Env = launcher.Set(side.Env, "MEMORY_LIMIT", pair[0])
+		}
+		if e, err = side.Exec(); err != nil {
+			return err
+		}
+		g.Programs = append(g.Programs, e)
+	}
+	os.Exit(g.Run())
+	return nil
 }

@@ -150,7 +150,7 @@ func (s *Store) named(name string) (string, bool) {
 	return ref, ok
 }
 
-// Has tells whether the layer is there; asking counts as use, for a container is likely to follow.
+// Has tells whether the layer is there and not above its limit; asking counts as use, for a container is likely to follow.
 func (s *Store) Has(l cf.Layer) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -158,7 +158,7 @@ func (s *Store) Has(l cf.Layer) bool {
 	if ok {
 		it.used = time.Now()
 	}
-	return ok
+	return ok && (l.Limit == 0 || it.size <= l.Limit)
 }
 
 // Add unpacks r, a tar, plain or gzipped, as the layer.
@@ -168,7 +168,7 @@ func (s *Store) Add(ctx context.Context, l cf.Layer, r io.Reader) error {
 		return cf.Errorf(cf.KindInvalid, "", "not a layer: digest %q under %q", l.Digest, l.Prefix)
 	}
 	p := &placer{prefix: prefix, links: map[string]bool{}}
-	if err := s.unpack(ctx, layerRef(l), source{digest: l.Digest, r: r, filter: p.place, owned: prefix}); err != nil {
+	if err := s.unpack(ctx, layerRef(l), source{digest: l.Digest, r: r, filter: p.place, owned: prefix, limit: l.Limit}); err != nil {
 		return fmt.Errorf("add layer %s: %w", l.Digest, err)
 	}
 	return nil

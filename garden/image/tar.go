@@ -125,9 +125,11 @@ type bounded struct {
 
 func (b *bounded) Read(p []byte) (int, error) {
 	if b.left <= 0 {
-		return 0, cf.Errorf(cf.KindTooLarge, "", "the archive unpacks to too many bytes")
+		return 0, tooLarge()
 	}
 	n, err := b.r.Read(p[:min(int64(len(p)), b.left)])
 	b.left -= int64(n)
 	return n, err
 }
+
+func tooLarge() error { return cf.Errorf(cf.KindTooLarge, "", "the archive unpacks to too many bytes") }

@@ -3,6 +3,7 @@ package image
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -29,14 +30,18 @@ type source struct {
 	r      io.Reader
 	filter archive.Filter
 	owned  string // folder that vcap owns, made before all
+	limit  int64  // bytes that it may unpack to; 0 = any
 }
 
 // unpack makes the snapshot ref of an archive, unless it is there. Of several that come at once, one works.
 func (s *Store) unpack(ctx context.Context, ref string, src source) error {
 	for {
 		s.mu.Lock()
-		if _, ok := s.known[ref]; ok {
+		if it, ok := s.known[ref]; ok {
 			s.mu.Unlock()
+			if src.limit > 0 && it.size > src.limit {
+				return tooLarge()
+			}
 			return nil
 		}
 		other, ok := s.busy[ref]
@@ -118,9 +123,9 @@ func (s *Store) write(ctx context.Context, dir string, src source) (int64, error
 		}
 		plain = z
 	}
-	limit := s.MaxBytes
-	if limit == 0 {
-		limit = 16 << 30
+	limit := cmp.Or(s.MaxBytes, 16<<30)
+	if src.limit > 0 {
+		limit = min(limit, src.limit)
 	}
 	size, err := archive.Apply(ctx, dir, &bounded{r: plain, left: limit}, archive.WithFilter(src.filter), archive.WithConvertWhiteout(asFile))
 	var refused *cf.Error

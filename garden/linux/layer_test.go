@@ -91,6 +91,19 @@ func TestBadArchives(t *testing.T) {
 	if err := e.AddLayer(ctx, "tiny", layerOf(zipped(good)), bytes.NewReader(zipped(good))); err != nil {
 		t.Error("the good one:", err)
 	}
+	for name, l := range map[string]cf.Layer{"there": layerOf(zipped(good)), "new": layerOf(good)} { // 10,000 bytes
+		l.Limit = 9_999
+		if has, err := e.HasLayer(ctx, "tiny", l); err != nil || has {
+			t.Errorf("above its limit, %s: has %t, %v", name, has, err)
+		}
+		if err := e.AddLayer(ctx, "tiny", l, bytes.NewReader(good)); !cf.IsKind(err, cf.KindTooLarge) {
+			t.Errorf("above its limit, %s: %v", name, err)
+		}
+		l.Limit = 1 << 20
+		if err := e.AddLayer(ctx, "tiny", l, bytes.NewReader(good)); err != nil {
+			t.Errorf("below its limit, %s: %v", name, err)
+		}
+	}
 }
 
 type failing struct{ err error }

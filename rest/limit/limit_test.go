@@ -36,6 +36,9 @@ func TestCount(t *testing.T) {
 	if s, _ := l.Count("joe", nil, over.Reset); s.Remaining != 2 || s.Reset != over.Reset.Add(time.Hour) {
 		t.Errorf("in the next window: %+v after %v", s, over.Reset)
 	}
+	if s, _ := l.Count("joe", nil, now.Add(-2*time.Hour)); s.Remaining != 2 || s.Reset.Sub(now.Add(-2*time.Hour)) > time.Hour {
+		t.Errorf("the clock was set back: %+v", s)
+	}
 	none := &Requests{User: -1, Address: -1}
 	if _, ok := none.Count("joe", nil, now); ok {
 		t.Error("a limit where there is none")

@@ -354,6 +354,9 @@ func (e *Emitter) send(subject, reply string, m []byte) {
 
 // answered takes a router's answer in.
 func (e *Emitter) answered(m *nats.Msg) {
+	if m.Header.Get("Status") != "" { // the server's own word that no router listens: it is asked again
+		return
+	}
 	token := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
 	parts := strings.Split(token, "_")
 	if len(parts) != 3 {

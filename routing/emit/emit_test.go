@@ -315,6 +315,30 @@ func TestUnansweredIsSentAgain(t *testing.T) {
 	w.marked("i", true)
 }
 
+// TestNobodyListens: what the NATS server says for want of a router is no router's answer.
+func TestNobodyListens(t *testing.T) {
+	var srv nats.Server
+	must(t, srv.Start())
+	t.Cleanup(srv.Stop)
+	conn, err := srv.Connect("emit")
+	must(t, err)
+	t.Cleanup(conn.Close)
+	f := &feed{marks: make(chan mark, 100), opened: make(chan struct{}, 10)}
+	e := &Emitter{Feed: f, NATS: conn, Interval: time.Hour}
+	must(t, e.Start(t.Context()))
+	t.Cleanup(func() { must(t, e.Stop(context.Background())) })
+	<-f.opened
+	up := running("i", 1)
+	f.send(cf.LRPEvent{Desired: lrp("a.test"), Actual: &up}, synced)
+	select {
+	case m := <-f.marks:
+		t.Errorf("marked %+v", m)
+	case <-e.Settled():
+		t.Error("settled")
+	case <-time.After(500 * time.Millisecond): // the answer takes far less
+	}
+}
+
 func TestFailedMarkIsRepeated(t *testing.T) {
 	w := start(t, nil)
 	w.feed.fail = errors.New("database is busy")

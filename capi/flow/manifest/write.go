@@ -33,6 +33,15 @@ type NowSidecar struct {
 	Memory  string   `yaml:"memory,omitempty"`
 }
 
+// Beside adds a sidecar; memoryMB may be 0.
+func (n *Now) Beside(name, command string, types []string, memoryMB int) {
+	s := NowSidecar{Name: name, Types: types, Command: command}
+	if memoryMB > 0 {
+		s.Memory = Megabytes(memoryMB)
+	}
+	n.Sidecars = append(n.Sidecars, s)
+}
+
 // NowRoute is a route that is mapped to the app.
 type NowRoute struct {
 	Route    string            `yaml:"route"`

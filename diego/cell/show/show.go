@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -20,6 +21,19 @@ import (
 
 // Program is where containers see the program lifecycle.
 const Program = "/tmp/lifecycle/lifecycle"
+
+// Launch is the command line of an instance: its process, and with it its sidecars.
+func Launch(d *cf.DesiredLRP) []string {
+	args := []string{Program, "launch", d.Start}
+	for _, s := range d.Sidecars {
+		memory := ""
+		if s.MemoryMB > 0 {
+			memory = fmt.Sprintf("%dm", s.MemoryMB)
+		}
+		args = append(args, memory, s.Start)
+	}
+	return args
+}
 
 // bundle is where the programs of a stack look for trusted certificates, and most hosts keep theirs.
 const bundle = "/etc/ssl/certs/ca-certificates.crt"

@@ -58,6 +58,7 @@ func serve(c net.Conn) {
 	}
 	answer, known := answers[r.URL.Path]
 	if !known { // silence, until the other side has had enough
+		log.Print("asked for ", r.URL.Path)
 		_, _ = io.Copy(io.Discard, c)
 		log.Print("left alone on ", r.URL.Path)
 		return
