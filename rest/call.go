@@ -97,8 +97,12 @@ func (c *Call) Locate(j *job.Job) {
 	c.s.Jobs.Wake()
 }
 
-// Warn adds a warning to the answer, which the CLI prints.
-func (c *Call) Warn(text string) { c.W.Header().Add("X-Cf-Warnings", url.QueryEscape(text)) }
+// Warn adds a warning to the answer, which the CLI prints; "" is none.
+func (c *Call) Warn(text string) {
+	if text != "" {
+		c.W.Header().Add("X-Cf-Warnings", url.QueryEscape(text))
+	}
+}
 
 // readBody reads the bounded body, once.
 func (c *Call) readBody() error {

@@ -38,6 +38,7 @@ func TestBadInput(t *testing.T) {
 		{[]string{"up", "--listen", "everywhere"}, "--listen"},
 		{[]string{"up", "--admin", "0.0.0.0:2280"}, "--admin"},
 		{[]string{"up", "--dns", "magic"}, "--dns"},
+		{[]string{"up", "--staging-timeout", "0s"}, "--staging-timeout"},
 		{[]string{"up", "--database", "nonsense"}, "--database"},
 		{[]string{"up", "--database", "oracle://me:hunter2@db/x"}, "--database"},
 		{[]string{"up", "--database", "postgres://me:hunter2@db:port/x"}, "--database"},

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/uptrace/bun"
@@ -39,6 +40,23 @@ func (s *Stack) Allows(fresh bool) (warning, fault string) {
 		return fmt.Sprintf("WARNING: The stack '%s' is '%s' and will be removed in the future.%s", s.Name, s.State, why), ""
 	}
 	return "", ""
+}
+
+// StackAllows asks the stack of that name what it Allows; a fault is CF's error. One that is not there forbids nothing here.
+func StackAllows(ctx context.Context, db bun.IDB, name string, fresh bool) (warning string, err error) {
+	var s Stack
+	err = db.NewSelect().Model(&s).Where("name = ?", name).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	warning, fault := s.Allows(fresh)
+	if fault != "" {
+		err = rest.Unprocessable("%s", fault)
+	}
+	return warning, err
 }
 
 func (f *Family) stacks() *rest.Resource[Stack] {

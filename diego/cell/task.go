@@ -176,6 +176,9 @@ func (k *task) broken(limited context.Context, what string, err error) error {
 		return err
 	}
 	slog.Error("task did not start", "cell", k.c.ID, "task", k.handle(), "error", err)
+	if cf.IsKind(err, cf.KindNoRoom) { // the disk is fuller than the auction could know
+		what = "insufficient resources"
+	}
 	k.log.Warn(k.platform, "%s: %s", what, words(err))
 	return fmt.Errorf("%s: %s", what, words(err))
 }

@@ -228,6 +228,9 @@ func TestStagingFails(t *testing.T) {
 		"container": {change: func(w *world, _ *cf.Task) {
 			w.host.create = func(cf.ContainerSpec) error { return errors.New("disk broke") }
 		}, want: "failed to initialize container: create container: disk broke"},
+		"no room": {change: func(w *world, _ *cf.Task) {
+			w.host.create = func(cf.ContainerSpec) error { return cf.Errorf(cf.KindNoRoom, "", "no disk is left") }
+		}, want: "insufficient resources: "},
 		"store": {build: func(context.Context, cf.Program, cf.Streams) int { return 0 }, change: func(w *world, _ *cf.Task) { w.store.put = cf.Errorf(cf.KindUnavailable, "", "store is full") }, want: "Uploading failed: store is full"},
 	}
 	for name, c := range cases {
