@@ -18,6 +18,7 @@ import (
 	"ingot/capi/flow"
 	"ingot/capi/org"
 	"ingot/capi/route"
+	"ingot/capi/task"
 	"ingot/cf"
 	"ingot/kit/run"
 	"ingot/kit/sql"
@@ -25,6 +26,7 @@ import (
 	"ingot/rest/job"
 	"ingot/rest/limit"
 	"ingot/rest/retain"
+	"ingot/rest/usage"
 )
 
 // API is the Cloud Controller. Set the fields, then Start.
@@ -69,15 +71,16 @@ func (a *API) Start(ctx context.Context) error {
 	apps := &app.Family{Logs: a.Logs, Scheduler: a.Scheduler}
 	builds := &build.Family{DB: a.DB, Blobs: a.Blobs, Logs: a.Logs, Gate: a.Gate, Linger: a.Linger}
 	routes := &route.Family{DB: a.DB, Domain: a.Domain}
+	tasks := &task.Family{}
 	a.flow = &flow.Flow{DB: a.DB, Scheduler: a.Scheduler, Blobs: a.Blobs, Logs: a.Logs, Gate: a.Gate, URL: a.URL,
-		Bindings: a.Bindings, Staging: a.Staging, Domain: "apps." + a.Domain, App: apps, Build: builds, Route: routes, Org: a.Org, Admin: a.Admin}
+		Bindings: a.Bindings, Staging: a.Staging, Domain: "apps." + a.Domain, App: apps, Build: builds, Route: routes, Task: tasks, Org: a.Org, Admin: a.Admin}
 	a.flow.Join()
 	if err := a.migrate(ctx); err != nil {
 		return err
 	}
 	a.jobs = &job.Pool{DB: a.DB, Holder: a.Holder, Kinds: slices.Concat(a.flow.Jobs(), a.Admin.Jobs(), builds.Jobs(), routes.Jobs())}
 	a.server = &rest.Server{DB: a.DB, Tokens: a.Tokens, Jobs: a.jobs, URL: a.URL, Includes: Includes(), Limits: a.Limits,
-		Nouns:  slices.Concat(a.Org.Nouns(), a.Admin.Nouns(), apps.Nouns(), builds.Nouns(), routes.Nouns(), a.Services.Nouns()),
+		Nouns:  slices.Concat(a.Org.Nouns(), a.Admin.Nouns(), apps.Nouns(), builds.Nouns(), routes.Nouns(), tasks.Nouns(), a.Services.Nouns()),
 		Routes: slices.Concat(a.Org.Routes(), a.Admin.Routes(), apps.Routes(), builds.Routes(), routes.Routes(), a.flow.Routes(), a.Services.Routes())}
 	if err := a.server.Start(ctx); err != nil {
 		return err
@@ -102,6 +105,9 @@ func Retention() []retain.Rule {
 		{Table: "build_builds", Where: "state <> 'STAGING'", Newest: 100, Of: "app_guid"}, // max_retained_builds_per_app
 		{Table: "build_droplets", Where: "state = 'EXPIRED' AND blob_key = ''"},           // expired_resource_cleanup
 		{Table: "build_packages", Where: "state = 'EXPIRED' AND blob_key = ''"},
+		{Table: "task_tasks", Where: "state IN ('SUCCEEDED', 'FAILED')", Age: 31 * retain.Day, By: "updated_at"},    // completed_tasks
+		{Table: "rest_app_usage", Where: "id < (SELECT MAX(id) FROM rest_app_usage)", Age: 31 * retain.Day},         // app_usage_events; one stays
+		{Table: "rest_service_usage", Where: "id < (SELECT MAX(id) FROM rest_service_usage)", Age: 31 * retain.Day}, // service_usage_events
 	}
 }
 
@@ -110,7 +116,8 @@ func (a *API) migrate(ctx context.Context) error {
 		return func(ctx context.Context) error { return migrate(ctx, a.DB) }
 	}
 	for _, migrate := range []func(context.Context) error{
-		of(rest.Migrate), a.Org.Migrate, a.Admin.Migrate, of(app.Migrate), of(build.Migrate), of(route.Migrate), a.Services.Migrate,
+		of(rest.Migrate), of(usage.Migrate), a.Org.Migrate, a.Admin.Migrate, of(app.Migrate), of(build.Migrate), of(route.Migrate),
+		of(task.Migrate), a.Services.Migrate,
 	} {
 		if err := migrate(ctx); err != nil {
 			return err

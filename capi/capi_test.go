@@ -244,9 +244,11 @@ func TestParameters(t *testing.T) {
 	a := w.API
 	a.World("acme")
 	fresh(a, "acme", "x1")
+	freshUse(a, "acme", "x1")
+	freshServiceUse(a, "acme", "x1")
 	value := map[string]string{"order_by": "", "page": "1", "per_page": "2", "created_ats": "2020-01-01T00:00:00Z",
 		"updated_ats": "2020-01-01T00:00:00Z", "label_selector": "a", "default": "true", "globally_enabled_running": "true", "globally_enabled_staging": "true", "lifecycle": "buildpack", "lifecycle_type": "buildpack",
-		"embed": "process_instances", "current": "true", "available": "true", "service_instance.type": "managed", "service_credential_binding.type": "key", "ports": "80", "port": "80", "origins": "uaa&usernames=x"}
+		"embed": "process_instances", "current": "true", "available": "true", "service_instance.type": "managed", "service_credential_binding.type": "key", "ports": "80", "port": "80", "origins": "uaa&usernames=x", "after_guid": "x1"}
 	n, unserved := 0, 0
 	for _, row := range resttest.Table(t, "parameters.csv") {
 		method, path, kind, name := row[0], row[1], row[2], row[3]

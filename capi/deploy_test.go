@@ -246,7 +246,7 @@ func TestStarting(t *testing.T) {
 		"GET /v3/apps/" + app + "/droplets/current":              "Droplet not found",
 		"GET /v3/apps/" + app + "/processes/none":                "Process not found",
 		"GET /v3/apps/" + app + "/features/none":                 "Feature not found",
-		"GET /v3/apps/" + app + "/tasks":                         "Unknown request",
+		"GET /v3/apps/none/tasks":                                "App not found",
 		"DELETE /v3/apps/" + app + "/processes/web/instances/9":  "Instance not found",
 		"GET /v3/apps/" + app + "/relationships/current_droplet": "Droplet not found",
 		"GET /v3/apps/none/processes":                            "App not found",

@@ -12,7 +12,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the documents that are made from data")
 
 // walks are the success cases of all endpoints, in an order in which they work one after the other.
-var walks = [][]step{steps, pushSteps, otherSteps, serviceSteps}
+var walks = [][]step{steps, pushSteps, taskSteps, otherSteps, serviceSteps}
 
 // otherSteps are the endpoints that neither a push nor the first walk needs.
 var otherSteps = []step{
@@ -42,7 +42,6 @@ var otherSteps = []step{
 var unwalked = map[string]string{
 	"GET /v2/info":                                                  "not of version 3; the oracle has no shape of it",
 	"PATCH /v3/apps/{guid}/processes/{type}":                        "the oracle has it as /v3/processes/:guid only",
-	"GET /v3/sidecars/{guid}":                                       "sidecars are absent",
 	"GET /routing/v1/router_groups":                                 "of CF's routing API; there are none",
 	"POST /v3/route_policies":                                       "route policies are absent",
 	"POST /v3/service_route_bindings":                               "route services are absent",

@@ -13,6 +13,9 @@ func TestDuties(t *testing.T) {
 	w.World("other")
 	for i, world := range []string{"own", "other"} {
 		deploying(w.API, world, "x"+string(rune('1'+i)))
+		tasking(w.API, world, "t"+string(rune('1'+i)))
+		freshUse(w.API, world, "use-"+world)
+		freshServiceUse(w.API, world, "service-use-"+world)
 		freshEvent(w.API, world, "event-"+world)
 		w.privateDomain("private.example-"+world+".com", world)
 	}
@@ -28,6 +31,9 @@ func TestDuties(t *testing.T) {
 		Excuses: map[string]string{
 			"GET /v3/feature_flags?updated_ats":    "a flag that nobody set has no time",
 			"POST /v3/service_route_bindings with": "route services are absent",
+			"DELETE /v3/sidecars/{guid}: none":     "they are in no list of all; the walk deletes one",
+			"GET /v3/tasks?sequence_ids":           "only below an app",
+			"GET /v3/apps/{guid}/tasks?app_guids":  "not below an app",
 			"POST /v3/service_brokers with":        "service brokers are absent",
 		}}
 	for _, r := range access.AllRoles {

@@ -151,7 +151,7 @@ func TestPlans(t *testing.T) {
 						t.Errorf("%s?%s as %s scans %v:\n%s", e.Path, p, user, bad, s)
 					}
 				}
-				if status != 200 && status != 404 {
+				if status != 200 && status != 404 && !narrow(e.Path, p) {
 					t.Errorf("%s?%s as %s: %d", path, p, user, status)
 				}
 			}
@@ -163,6 +163,20 @@ func TestPlans(t *testing.T) {
 		}
 	}
 	t.Logf("%d statements", asked)
+}
+
+// narrow tells whether a list refuses what the test asks: a guid that is no event's, and filters of another list of tasks.
+func narrow(path, query string) bool {
+	name, _, _ := strings.Cut(query, "=")
+	switch name {
+	case "after_guid":
+		return true
+	case "sequence_ids":
+		return path == "/v3/tasks"
+	case "app_guids", "organization_guids", "space_guids":
+		return path == "/v3/apps/{guid}/tasks"
+	}
+	return false
 }
 
 // excuse is the key of scans that a query has, or "".

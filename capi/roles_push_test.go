@@ -8,6 +8,7 @@ import (
 	"ingot/capi/app"
 	"ingot/capi/build"
 	"ingot/capi/route"
+	"ingot/capi/task"
 	"ingot/rest/access"
 	"ingot/rest/resttest"
 	"ingot/rest/row"
@@ -41,6 +42,15 @@ func deploying(a *resttest.API, world, guid string) {
 		Previous: guid + "-droplet"}
 	rev := &app.Revision{Labelled: base(), AppGUID: guid, SpaceGUID: space, Version: 1, Droplet: guid}
 	a.Insert(dep, rev)
+}
+
+// tasking is fresh with a task that runs, and a sidecar.
+func tasking(a *resttest.API, world, guid string) {
+	fresh(a, world, guid)
+	one := &task.Task{Labelled: row.Labelled{Row: base(guid)}, AppGUID: guid, SpaceGUID: world + "-space", Sequence: 1, Name: "n", State: task.Running, User: "vcap", Droplet: guid}
+	beside := &app.Sidecar{Row: base(guid), AppGUID: guid, SpaceGUID: world + "-space", Name: "s", Command: "x", Origin: "user"}
+	beside.ProcessTypes.V = []string{"web"}
+	a.Insert(one, beside)
 }
 
 // everybodysDomain is a domain of no organization.
@@ -165,6 +175,25 @@ var pushCalls = []call{
 	{line: "POST /v3/spaces/{space}/manifest_diff", body: `{"applications":[{"name":"m{x}"}]}`},
 	{line: "POST /v3/spaces/{space}/actions/apply_manifest", body: `{"applications":[{"name":"m{x}"}]}`},
 	{line: "PATCH /v3/routes/{x}/relationships/space", body: `{"data":{"guid":"{space}"}}`, make: fresh}, // to where it is
+	{line: "GET /v3/apps/{x}/tasks", make: tasking},
+	{line: "POST /v3/apps/{x}/tasks", body: `{"command":"x"}`, make: fresh},
+	{line: "GET /v3/tasks"},
+	{line: "GET /v3/tasks/{x}", make: tasking},
+	{line: "PATCH /v3/tasks/{x}", body: `{"metadata":{"labels":{"a":"b"}}}`, make: tasking},
+	{line: "POST /v3/tasks/{x}/actions/cancel", make: tasking},
+	{line: "PUT /v3/tasks/{x}/cancel", make: tasking},
+	{line: "GET /v3/apps/{x}/sidecars", make: tasking},
+	{line: "GET /v3/processes/{x}/sidecars", make: tasking},
+	{line: "POST /v3/apps/{x}/sidecars", body: `{"name":"n","command":"x","process_types":["web"]}`, make: fresh},
+	{line: "GET /v3/sidecars/{x}", make: tasking},
+	{line: "PATCH /v3/sidecars/{x}", body: `{"name":"n"}`, make: tasking},
+	{line: "DELETE /v3/sidecars/{x}", make: tasking},
+	{line: "GET /v3/app_usage_events"},
+	{line: "GET /v3/app_usage_events/{x}", make: freshUse},
+	{line: "POST /v3/app_usage_events/actions/destructively_purge_all_and_reseed"},
+	{line: "GET /v3/service_usage_events"},
+	{line: "GET /v3/service_usage_events/{x}", make: freshServiceUse},
+	{line: "POST /v3/service_usage_events/actions/destructively_purge_all_and_reseed"},
 	{line: "GET /v3/deployments"},
 	{line: "POST /v3/deployments", body: `{"relationships":{"app":{"data":{"guid":"{x}"}}}}`, make: fresh},
 	{line: "GET /v3/deployments/{x}", make: deploying},

@@ -257,12 +257,10 @@ func (r *Resource[T]) Present(c *Call, rows []*T) ([]Object, error) {
 		if l, ok := n.(row.WithLabels); ok {
 			set(o, "metadata", Metadata(l.Meta()))
 		}
-		links, _ := o["links"].(Object)
-		if links == nil {
-			links = Object{}
-			o["links"] = links
+		set(o, "links", Object{})
+		if links, ok := o["links"].(Object); ok {
+			set(links, "self", c.Link(r.Path+"/%s", b.GUID))
 		}
-		set(links, "self", c.Link(r.Path+"/%s", b.GUID))
 		for k, v := range o {
 			if v == Absent {
 				delete(o, k)

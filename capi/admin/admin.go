@@ -30,6 +30,9 @@ type Family struct {
 	Info  Info
 	// StackUsed tells whether apps use the stack of that name; set by who keeps apps. Without it no stack can be deleted.
 	StackUsed func(ctx context.Context, db bun.IDB, name string) (bool, error)
+	// ReseedApps and ReseedServices write a usage event for each process or service instance that is in use now, after all
+	// events were purged; set by who keeps them, before Routes. nil: there are none.
+	ReseedApps, ReseedServices func(ctx context.Context, tx bun.Tx) error
 
 	groups *rest.Resource[SecurityGroup]
 	packs  *rest.Resource[Buildpack]
@@ -77,7 +80,7 @@ func ensure(ctx context.Context, one *bun.SelectQuery, tx bun.Tx, n row.Noun) er
 func (f *Family) Nouns() []rest.Noun {
 	f.packs = f.buildpacks()
 	f.groups = securityGroups()
-	return []rest.Noun{f.stacks(), f.packs, flags(), events(), f.groups}
+	return []rest.Noun{f.stacks(), f.packs, flags(), events(), f.groups, appUsage(), serviceUsage()}
 }
 
 // Jobs are the family's jobs beside those of its nouns.
@@ -91,7 +94,7 @@ func (f *Family) Jobs() []job.Kind {
 
 // Routes are the endpoints that are no list, get, create, update or delete of a noun.
 func (f *Family) Routes() []rest.Route {
-	return []rest.Route{
+	return append(f.usageRoutes(), []rest.Route{
 		{Pattern: "POST /v3/buildpacks/{guid}/upload", Handle: f.uploadBuildpack},
 		{Pattern: "POST /v3/admin/actions/clear_buildpack_cache", Handle: f.clearCaches},
 		{Pattern: "GET /v3/environment_variable_groups/{name}", Handle: showEnvGroup},
@@ -102,7 +105,7 @@ func (f *Family) Routes() []rest.Route {
 		{Pattern: "GET /v3", Handle: f.Info.v3, Open: true},
 		{Pattern: "GET /v3/info", Handle: f.Info.v3Info, Open: true},
 		{Pattern: "GET /v2/info", Handle: f.Info.v2Info, Open: true},
-	}
+	}...)
 }
 
 func none(err error) bool { return errors.Is(err, sql.ErrNoRows) }

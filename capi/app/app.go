@@ -22,6 +22,7 @@ import (
 	"ingot/rest/access"
 	"ingot/rest/event"
 	"ingot/rest/job"
+	"ingot/rest/quota"
 	"ingot/rest/row"
 )
 
@@ -50,6 +51,10 @@ type Family struct {
 	Deploy func(c *rest.Call) (*Deployment, error)
 	// Staged tells which of the droplets can be run.
 	Staged func(ctx context.Context, db bun.IDB, droplets []string) ([]string, error)
+	// Account writes the usage events of processes whose rows were changed.
+	Account func(ctx context.Context, tx bun.Tx, a *App, ps ...*Process) error
+	// Counters count what a quota of memory and instances is compared with.
+	Counters []quota.Counter
 	// Stack is what apps get that name none.
 	Stack string
 
@@ -57,6 +62,7 @@ type Family struct {
 	Processes   *rest.Resource[Process]
 	Deployments *rest.Resource[Deployment]
 	Revisions   *rest.Resource[Revision]
+	Sidecars    *rest.Resource[Sidecar]
 }
 
 // Nouns makes the family's nouns.
@@ -74,12 +80,13 @@ func (f *Family) Nouns() []rest.Noun {
 		View:   view, Create: f.create, Update: f.update, Delete: f.mayDelete, Remove: f.Remove,
 	}
 	f.Processes, f.Deployments, f.Revisions = f.processes(), f.deployments(), f.revisions()
-	return []rest.Noun{f.Apps, f.Processes, sidecars(), f.Deployments, f.Revisions}
+	return []rest.Noun{f.Apps, f.Processes, f.sidecars(), f.Deployments, f.Revisions}
 }
 
 // Routes are the family's other endpoints.
 func (f *Family) Routes() []rest.Route {
 	return append(slices.Concat(f.envRoutes(), f.featureRoutes(), f.processRoutes()),
+		rest.Route{Pattern: "POST /v3/apps/{guid}/sidecars", Handle: f.createSidecar},
 		rest.Route{Pattern: "GET /v3/revisions/{guid}/environment_variables", Handle: f.revisionEnv})
 }
 

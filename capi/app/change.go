@@ -246,7 +246,10 @@ func Purge(ctx context.Context, tx bun.Tx, j *job.Job, guid string) error {
 	if err := Record(ctx, tx, "audit.app.delete-request", a, nil); err != nil {
 		return fmt.Errorf("job %s: %w", j.GUID, err)
 	}
-	for _, table := range []string{"app_processes", "app_sidecars", "app_deployments", "app_revisions"} {
+	if err := purgeSidecars(ctx, tx, guid); err != nil {
+		return err
+	}
+	for _, table := range []string{"app_processes", "app_deployments", "app_revisions"} {
 		if err := row.DeleteWhere(ctx, tx, table, "app_guid = ?", guid); err != nil {
 			return err
 		}

@@ -2,7 +2,9 @@ package app
 
 import (
 	"context"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/uptrace/bun"
@@ -162,4 +164,30 @@ func ProcessesOf(ctx context.Context, db bun.IDB, app string) ([]*Process, error
 	var ps []*Process
 	err := db.NewSelect().Model(&ps).Where("app_guid = ?", app).OrderExpr("id").Scan(ctx)
 	return ps, err
+}
+
+// TakeTypes gives the app a process for each of its droplet's types of process, by command, and each process the droplet's command.
+func TakeTypes(ctx context.Context, tx bun.Tx, a *App, types map[string]string) error {
+	ps, err := ProcessesOf(ctx, tx, a.GUID)
+	if err != nil {
+		return err
+	}
+	for _, kind := range slices.Sorted(maps.Keys(types)) {
+		if !slices.ContainsFunc(ps, func(p *Process) bool { return p.Type == kind }) {
+			p, err := AddProcess(ctx, tx, a, kind)
+			if err != nil {
+				return err
+			}
+			ps = append(ps, p)
+		}
+	}
+	for _, p := range ps {
+		if command := types[p.Type]; p.Detected != command {
+			p.Detected = command
+			if err := row.Update(ctx, tx, p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

@@ -26,11 +26,11 @@ func Count(ctx context.Context, db bun.IDB, where quota.Within, u *quota.Usage) 
 
 // Fits refuses, in CF's words, what a started app is about to use when the quota of its space or organization has no
 // room for it. It comes after the rows of the app and its processes ps were written; h was held before that.
-func Fits(ctx context.Context, tx bun.Tx, h *quota.Held, a *App, ps ...*Process) error {
+func (f *Family) Fits(ctx context.Context, tx bun.Tx, h *quota.Held, a *App, ps ...*Process) error {
 	if a.State != Started {
 		return nil
 	}
-	org, space, err := h.Used(ctx, tx, Count)
+	org, space, err := h.Used(ctx, tx, f.Counters...)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"ingot/cf"
 	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/row"
@@ -79,8 +80,18 @@ type Process struct {
 	ReadinessInvocation int    `bun:"readiness_invocation"`
 	ReadinessInterval   int    `bun:"readiness_interval"`
 
+	Used     Used         `bun:"embed:used_"`
+	Sidecars []cf.Sidecar `bun:"-"` // set by With
+
 	shown    string        // the command as the answer shows it
 	embedded []rest.Object // its instances, if the answer shall carry them
+}
+
+// Used is what the last usage event of a process said of it.
+type Used struct {
+	State     State `bun:"state"` // "" = there was none
+	Instances int   `bun:"instances"`
+	MemoryMB  int   `bun:"memory_mb"`
 }
 
 // What a new process gets.

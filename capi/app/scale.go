@@ -258,7 +258,13 @@ func (f *Family) scale(c *rest.Call, p *Process) error {
 		if err != nil {
 			return err
 		}
-		if err := Fits(ctx, tx, h, a, p); err != nil {
+		if err := Bears(ctx, tx, p); err != nil && t.memory.Given() {
+			return err
+		}
+		if err := f.Fits(ctx, tx, h, a, p); err != nil {
+			return err
+		}
+		if err := f.Account(ctx, tx, a, p); err != nil {
 			return err
 		}
 		return f.RecordProcess(ctx, tx, "scale", p, censored(c.Body))

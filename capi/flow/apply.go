@@ -13,6 +13,7 @@ import (
 	"ingot/capi/build"
 	"ingot/capi/flow/manifest"
 	"ingot/capi/flow/recipe"
+	"ingot/capi/flow/used"
 	"ingot/capi/route"
 	"ingot/cf"
 	"ingot/kit/sql"
@@ -40,11 +41,18 @@ func (f *Flow) apply(ctx context.Context, guid string, m manifest.App) error {
 		if err := f.applyProcesses(ctx, tx, h, a, m.Processes); err != nil {
 			return err
 		}
+		for _, w := range m.Sidecars {
+			if err := app.PutBeside(ctx, tx, a, app.Beside{Name: w.Name, Command: w.Command, MemoryMB: w.MemoryMB, Types: w.Types}); err != nil {
+				return err
+			}
+		}
 		if err := f.applyApp(ctx, tx, a, m); err != nil {
 			return err
 		}
-		touched, err = f.applyRoutes(ctx, tx, a, m)
-		return err
+		if touched, err = f.applyRoutes(ctx, tx, a, m); err != nil {
+			return err
+		}
+		return used.App(ctx, tx, a)
 	})
 	if err != nil {
 		return err
@@ -127,8 +135,13 @@ func (f *Flow) applyProcesses(ctx context.Context, tx bun.Tx, h *quota.Held, a *
 		if err := row.Update(ctx, tx, p); err != nil {
 			return err
 		}
+		if w.MemoryMB != nil {
+			if err := app.Bears(ctx, tx, p); err != nil {
+				return err
+			}
+		}
 		if told["scale"] {
-			if err := app.Fits(ctx, tx, h, a, p); err != nil {
+			if err := f.App.Fits(ctx, tx, h, a, p); err != nil {
 				return err
 			}
 		}

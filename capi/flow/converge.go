@@ -19,9 +19,9 @@ import (
 )
 
 // Converge makes good what was lost between rows and scheduler: started apps are desired and nothing else is, and every
-// build that is STAGING has a task or fails.
+// build that is STAGING and every task has a task there or fails.
 func (f *Flow) Converge(ctx context.Context) error {
-	return errors.Join(f.convergeApps(ctx), f.convergeBuilds(ctx))
+	return errors.Join(f.convergeApps(ctx), f.convergeBuilds(ctx), f.errands.Converge(ctx))
 }
 
 func (f *Flow) convergeApps(ctx context.Context) error {

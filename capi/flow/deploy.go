@@ -18,6 +18,7 @@ import (
 	"ingot/capi/app"
 	"ingot/capi/build"
 	"ingot/capi/flow/recipe"
+	"ingot/capi/flow/used"
 	"ingot/capi/route"
 	"ingot/cf"
 	"ingot/kit/sql"
@@ -40,7 +41,7 @@ func (f *Flow) changed(ctx context.Context, guid string) {
 // Sync makes the scheduler want what the rows of an app say. What runs keeps its program, limits and environment until the
 // app is started anew, as in CF; instances, routes and tags follow at once.
 func (f *Flow) Sync(ctx context.Context, guid string) error {
-	defer f.locks.lock(guid)()
+	defer f.locks.Lock(guid)()
 	at := time.Now() // before the rows are read: of two calls the one that read later wins
 	have, err := f.Scheduler.Desired(ctx, cf.AppID(guid))
 	if err != nil {
@@ -187,11 +188,14 @@ func (f *Flow) turn(c *rest.Call, a *app.App, state app.State, verb, line string
 		}
 		if anew {
 			if revised, err = anewOf(ctx, tx, a, verb); err == nil {
-				err = fits(ctx, tx, h, a, "")
+				err = f.fits(ctx, tx, h, a, "")
 			}
 			if err != nil {
 				return err
 			}
+		}
+		if err := used.App(ctx, tx, a); err != nil {
+			return err
 		}
 		return app.Record(ctx, tx, "audit.app."+verb, a, nil)
 	})
@@ -223,7 +227,7 @@ func anewOf(ctx context.Context, tx bun.Tx, a *app.App, verb string) (revised bo
 }
 
 // fits refuses what the quotas of a started app have no room for: its processes as they were written, or one of them.
-func fits(ctx context.Context, tx bun.Tx, h *quota.Held, a *app.App, one string) error {
+func (f *Flow) fits(ctx context.Context, tx bun.Tx, h *quota.Held, a *app.App, one string) error {
 	ps, err := app.ProcessesOf(ctx, tx, a.GUID)
 	if err != nil {
 		return err
@@ -231,7 +235,7 @@ func fits(ctx context.Context, tx bun.Tx, h *quota.Held, a *app.App, one string)
 	if one != "" {
 		ps = slices.DeleteFunc(ps, func(p *app.Process) bool { return p.GUID != one })
 	}
-	return app.Fits(ctx, tx, h, a, ps...)
+	return f.App.Fits(ctx, tx, h, a, ps...)
 }
 
 // renew gives the processes of an app new versions, of its present droplet and of that revision. The web processes of
@@ -327,7 +331,10 @@ func (f *Flow) assign(c *rest.Call) error {
 		if err != nil {
 			return err
 		}
-		return mapDroplet(ctx, tx, a, t.guid)
+		if err := mapDroplet(ctx, tx, a, t.guid); err != nil {
+			return err
+		}
+		return used.App(ctx, tx, a)
 	})
 	if err != nil {
 		return err
@@ -352,31 +359,5 @@ func mapDroplet(ctx context.Context, tx bun.Tx, a *app.App, guid string) error {
 	if err := app.Record(ctx, tx, "audit.app.droplet.mapped", a, data); err != nil {
 		return err
 	}
-	return takeTypes(ctx, tx, a, d)
-}
-
-// takeTypes gives the app a process for each type of its droplet, and each process the droplet's command.
-func takeTypes(ctx context.Context, tx bun.Tx, a *app.App, d *build.Droplet) error {
-	ps, err := app.ProcessesOf(ctx, tx, a.GUID)
-	if err != nil {
-		return err
-	}
-	for _, kind := range slices.Sorted(maps.Keys(d.ProcessTypes.V)) {
-		if !slices.ContainsFunc(ps, func(p *app.Process) bool { return p.Type == kind }) {
-			p, err := app.AddProcess(ctx, tx, a, kind)
-			if err != nil {
-				return err
-			}
-			ps = append(ps, p)
-		}
-	}
-	for _, p := range ps {
-		if command := d.ProcessTypes.V[p.Type]; p.Detected != command {
-			p.Detected = command
-			if err := row.Update(ctx, tx, p); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return app.TakeTypes(ctx, tx, a, d.ProcessTypes.V)
 }

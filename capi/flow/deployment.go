@@ -11,6 +11,7 @@ import (
 	"ingot/capi/app"
 	"ingot/capi/build"
 	"ingot/capi/flow/rollout"
+	"ingot/capi/flow/used"
 	"ingot/cf"
 	"ingot/kit/sql"
 	"ingot/rest"
@@ -54,8 +55,11 @@ func (f *Flow) deploy(c *rest.Call) (*app.Deployment, error) {
 		if err := row.Update(ctx, tx, a); err != nil {
 			return err
 		}
-		if err := fits(ctx, tx, h, a, d.Process); err != nil {
+		if err := f.fits(ctx, tx, h, a, d.Process); err != nil {
 			return tooSmall(err, h)
+		}
+		if err := used.App(ctx, tx, a); err != nil {
+			return err
 		}
 		data := event.Request(c.Body)
 		data["deployment_guid"], data["droplet_guid"], data["strategy"] = d.GUID, d.Droplet, d.Strategy
@@ -225,7 +229,7 @@ func resize(p *app.Process, d *app.Deployment) {
 // clone makes the new web process out of the newest one.
 func clone(p *app.Process, a *app.App, r *app.Revision) *app.Process {
 	fresh := *p
-	fresh.Row = row.Row{GUID: cf.NewGUID()}
+	fresh.Row, fresh.Used = row.Row{GUID: cf.NewGUID()}, app.Used{}
 	fresh.Version, fresh.Droplet, fresh.Revision = cf.NewGUID(), a.Droplet, ""
 	if r != nil {
 		fresh.Revision, fresh.Command = r.GUID, r.Commands.V[app.Web]

@@ -19,14 +19,19 @@ import (
 	"ingot/capi/admin"
 	"ingot/capi/app"
 	"ingot/capi/build"
+	"ingot/capi/flow/errand"
+	"ingot/capi/flow/recipe"
+	"ingot/capi/flow/used"
 	"ingot/capi/org"
 	"ingot/capi/route"
+	"ingot/capi/task"
 	"ingot/cf"
 	"ingot/kit/run"
 	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/event"
 	"ingot/rest/job"
+	"ingot/rest/quota"
 )
 
 // Flow joins the families. Set its fields, call Join before the families make their nouns, and Start once the tables
@@ -48,19 +53,21 @@ type Flow struct {
 	Route *route.Family
 	Org   *org.Family
 	Admin *admin.Family
+	Task  *task.Family
 
-	bell  chan struct{} // rings when a deployment begins or is steered
-	locks keyed
-	met   map[string]time.Time // the builds that are STAGING, since convergence met them
-	stop  context.CancelFunc
-	done  sync.WaitGroup
+	bell    chan struct{} // rings when a deployment begins or is steered
+	locks   run.Keyed
+	errands *errand.Errands
+	met     map[string]time.Time // the builds that are STAGING, since convergence met them
+	stop    context.CancelFunc
+	done    sync.WaitGroup
 }
 
 // Join tells the families of each other what they need to know.
 func (f *Flow) Join() {
 	f.App.Changed, f.Route.Changed = f.changed, f.changed
 	f.bell = make(chan struct{}, 1)
-	f.App.Fit, f.App.StackState, f.App.Stack, f.App.Remove = f.fit, f.stackState, admin.DefaultStack, f.removeApp
+	f.App.Fit, f.App.StackState, f.App.Stack, f.App.Remove = admin.Fit, f.stackState, admin.DefaultStack, f.removeApp
 	f.App.Deploy, f.App.Staged = f.deploy, build.StagedAmong
 	f.Build.App, f.Route.App = target, target
 	f.Build.Current = func(ctx context.Context, db bun.IDB, guid string) (string, error) {
@@ -84,8 +91,12 @@ func (f *Flow) Join() {
 		return f.giveUp(ctx, b, "StagerError", "Stager error: "+why)
 	}
 	f.Org.SpaceContents = append(f.Org.SpaceContents, f.emptySpace)
-	f.Org.OrgContents = append(f.Org.OrgContents, f.emptyOrg)
-	f.Org.Usages = append(f.Org.Usages, app.Count, route.Count)
+	f.Org.OrgContents = append(f.Org.OrgContents, func(ctx context.Context, _ *job.Job, guid string) error { return f.Route.EmptyOrg(ctx, guid) })
+	f.App.Counters, f.App.Account, f.Task.App = []quota.Counter{app.Count, task.Count}, used.Processes, target
+	f.errands = &errand.Errands{DB: f.DB, Scheduler: f.Scheduler, Gate: f.Gate, App: f.App, Build: f.Build, Task: f.Task,
+		Place: func(ctx context.Context, a *app.App) (recipe.Place, error) { return f.place(ctx, a, "running") }}
+	f.Org.Usages = append(f.Org.Usages, app.Count, task.Count, route.Count)
+	f.Admin.ReseedApps = used.Reseed
 	f.Admin.StackUsed = func(ctx context.Context, db bun.IDB, name string) (bool, error) {
 		return db.NewSelect().Model((*app.App)(nil)).Where("stack = ?", name).Exists(ctx)
 	}
@@ -103,7 +114,7 @@ func target(ctx context.Context, db bun.IDB, guid string) (event.Target, error) 
 // Routes are the endpoints of the verbs.
 func (f *Flow) Routes() []rest.Route {
 	const ofApp, ofSpace = "/v3/apps/{guid}", "/v3/spaces/{guid}"
-	return []rest.Route{
+	return append(f.errands.Routes(), []rest.Route{
 		{Pattern: "POST " + ofApp + "/actions/start", Handle: f.start},
 		{Pattern: "POST " + ofApp + "/actions/stop", Handle: f.stopApp},
 		{Pattern: "POST " + ofApp + "/actions/restart", Handle: f.restart},
@@ -118,7 +129,7 @@ func (f *Flow) Routes() []rest.Route {
 		{Pattern: "POST /v3/deployments/{guid}/actions/continue", Handle: f.continueDeployment},
 		{Pattern: "POST " + ofSpace + "/actions/apply_manifest", Handle: f.applyManifest},
 		{Pattern: "POST " + ofSpace + "/manifest_diff", Handle: f.diffManifest},
-	}
+	}...)
 }
 
 // Jobs are the verbs that go on after their request.
@@ -172,39 +183,4 @@ func (f *Flow) Stop(context.Context) error {
 		f.done.Wait()
 	}
 	return nil
-}
-
-// keyed is a lock per key.
-type keyed struct {
-	mu  sync.Mutex
-	all map[string]*held
-}
-
-type held struct {
-	sync.Mutex
-	users int
-}
-
-// lock holds the key until the returned func is called.
-func (k *keyed) lock(key string) func() {
-	k.mu.Lock()
-	if k.all == nil {
-		k.all = map[string]*held{}
-	}
-	h := k.all[key]
-	if h == nil {
-		h = &held{}
-		k.all[key] = h
-	}
-	h.users++
-	k.mu.Unlock()
-	h.Lock()
-	return func() {
-		h.Unlock()
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if h.users--; h.users == 0 {
-			delete(k.all, key)
-		}
-	}
 }

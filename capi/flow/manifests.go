@@ -138,7 +138,7 @@ func (f *Flow) fitting(c *rest.Call, m *manifest.App) error {
 	if m.Stack != nil {
 		stack = *m.Stack
 	}
-	fault, err := f.fit(c.Ctx(), c.DB(), packs, stack)
+	fault, err := admin.Fit(c.Ctx(), c.DB(), packs, stack)
 	if err == nil && fault == "" {
 		fault = app.CheckName(m.Name)
 	}
@@ -262,6 +262,13 @@ func (f *Flow) present(ctx context.Context, db bun.IDB, a *app.App) (manifest.No
 	}
 	for _, m := range mapped {
 		n.Routes = append(n.Routes, manifest.NowRoute{Route: m.Route.URL(), Protocol: m.To.Protocol, Options: m.Route.Options.V})
+	}
+	beside, err := app.SidecarsOf(ctx, db, a.GUID)
+	if err != nil {
+		return n, err
+	}
+	for _, s := range beside {
+		n.Beside(s.Name, s.Command, s.ProcessTypes.V, s.MemoryMB)
 	}
 	bound, err := f.Bindings.OfApp(ctx, cf.AppID(a.GUID))
 	if err != nil {

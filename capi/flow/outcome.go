@@ -11,18 +11,20 @@ import (
 	"ingot/capi/build"
 	"ingot/capi/flow/instance"
 	"ingot/capi/flow/recipe"
+	"ingot/capi/flow/used"
 	"ingot/cf"
 	"ingot/kit/sql"
 	"ingot/rest/event"
 	"ingot/rest/row"
+	"ingot/rest/usage"
 )
 
 var _ cf.Outcomes = (*Flow)(nil)
 
-// TaskCompleted takes the outcome of a staging. A build that is gone or final already takes none.
+// TaskCompleted takes the outcome of a staging or a task. What is gone or final already takes none.
 func (f *Flow) TaskCompleted(ctx context.Context, t cf.Task) error {
 	if t.Staging == nil {
-		return nil
+		return f.errands.Ended(ctx, t)
 	}
 	b := &build.Build{}
 	b.GUID = string(t.ID)
@@ -79,6 +81,9 @@ func failBuild(ctx context.Context, tx bun.Tx, b *build.Build, id, text string) 
 	if err := row.Update(ctx, tx, b); err != nil {
 		return err
 	}
+	if err := used.Build(ctx, tx, b, usage.StagingStopped, nil); err != nil {
+		return err
+	}
 	return recordBuild(ctx, tx, "audit.app.build.failed", b, map[string]any{"error_id": id, "error_message": text})
 }
 
@@ -106,6 +111,11 @@ func (f *Flow) keepDroplet(ctx context.Context, tx bun.Tx, b *build.Build, t cf.
 	b.State, b.DropletGUID = build.Staged, d.GUID
 	if err := row.Update(ctx, tx, b); err != nil {
 		return nil, err
+	}
+	for _, state := range []string{usage.StagingStopped, usage.BuildpackSet} {
+		if err := used.Build(ctx, tx, b, state, d); err != nil {
+			return nil, err
+		}
 	}
 	packs := []map[string]any{}
 	for _, p := range t.Result.Buildpacks {

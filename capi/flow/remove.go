@@ -2,12 +2,15 @@ package flow
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/uptrace/bun"
 
 	"ingot/capi/app"
 	"ingot/capi/build"
+	"ingot/capi/flow/errand"
+	"ingot/capi/flow/used"
 	"ingot/cf"
 	"ingot/rest"
 	"ingot/rest/access"
@@ -33,18 +36,12 @@ func (f *Flow) remove(ctx context.Context, j *job.Job, guid string) error {
 			return fmt.Errorf("cancel staging %s: %w", b, err)
 		}
 	}
-	err = f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if err := f.DB.LockRow(ctx, tx, "app_apps", guid); err != nil { // nothing is mapped to it any more
-			return err
+	for err = errand.ErrNew; errors.Is(err, errand.ErrNew); { // each time somebody was quicker
+		if err := f.errands.Abort(ctx, guid); err != nil {
+			return fmt.Errorf("cancel tasks of %s: %w", guid, err)
 		}
-		if err := f.Route.Unmap(ctx, tx, guid); err != nil {
-			return err
-		}
-		if err := build.Purge(ctx, tx, guid); err != nil {
-			return err
-		}
-		return app.Purge(ctx, tx, j, guid)
-	})
+		err = f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error { return f.removeRows(ctx, tx, j, guid) })
+	}
 	if err != nil {
 		return fmt.Errorf("delete app %s: %w", guid, err)
 	}
@@ -59,6 +56,27 @@ func (f *Flow) remove(ctx context.Context, j *job.Job, guid string) error {
 	}
 	f.App.Say(guid, "Deleted app with guid %s", guid)
 	return nil
+}
+
+// removeRows deletes the rows of an app in all families.
+func (f *Flow) removeRows(ctx context.Context, tx bun.Tx, j *job.Job, guid string) error {
+	if err := f.DB.LockRow(ctx, tx, "app_apps", guid); err != nil { // nothing is mapped to it any more
+		return err
+	}
+	if a, err := app.ByGUID(ctx, tx, guid); err == nil {
+		if err := errors.Join(f.errands.Purge(ctx, tx, guid), used.Removed(ctx, tx, a)); err != nil {
+			return err
+		}
+	} else if !cf.IsKind(err, cf.KindNotFound) {
+		return err
+	}
+	if err := f.Route.Unmap(ctx, tx, guid); err != nil {
+		return err
+	}
+	if err := build.Purge(ctx, tx, guid); err != nil {
+		return err
+	}
+	return app.Purge(ctx, tx, j, guid)
 }
 
 // emptySpace deletes apps, routes and service instances of a space; a part of deleting it.
@@ -77,11 +95,6 @@ func (f *Flow) emptySpace(ctx context.Context, j *job.Job, space string) error {
 		return err
 	}
 	return f.Bindings.EmptySpace(ctx, space)
-}
-
-// emptyOrg deletes the domains of an organization.
-func (f *Flow) emptyOrg(ctx context.Context, _ *job.Job, guid string) error {
-	return f.Route.EmptyOrg(ctx, guid)
 }
 
 func (f *Flow) clearCache(c *rest.Call) error {

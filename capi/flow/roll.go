@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -12,6 +13,7 @@ import (
 	"ingot/capi/app"
 	"ingot/capi/build"
 	"ingot/capi/flow/rollout"
+	"ingot/capi/flow/used"
 	"ingot/cf"
 	"ingot/kit/sql"
 	"ingot/rest/quota"
@@ -88,10 +90,14 @@ func (f *Flow) roll(ctx context.Context, d *app.Deployment) error {
 	err = f.holdDeployment(ctx, d, func(ctx context.Context, tx bun.Tx, h *quota.Held, a *app.App) error {
 		plan, ps, err := planned(ctx, tx, a, d, all)
 		if err == nil && !plan.Empty() {
-			err = carryOut(ctx, tx, d, ps, plan)
+			gone := slices.DeleteFunc(slices.Clone(ps), func(p *app.Process) bool { return !slices.Contains(plan.Destroy, p.GUID) })
+			err = errors.Join(used.Ended(ctx, tx, a, gone...), carryOut(ctx, tx, d, ps, plan))
 		}
 		if err == nil && plan.Scale[d.Process] > 0 {
-			err = fits(ctx, tx, h, a, d.Process)
+			err = f.fits(ctx, tx, h, a, d.Process)
+		}
+		if err == nil {
+			err = used.App(ctx, tx, a)
 		}
 		return err
 	})
@@ -192,22 +198,28 @@ func takeAlong(ctx context.Context, tx bun.Tx, web *app.Process, ps []*app.Proce
 	return nil
 }
 
-// program is what a process runs: the app and the process with the environment and the command of the process's
-// revision, and its droplet; or what the app has now where these are not known any more. During a deployment there are
+// program is what a process runs: the app and the process with the environment, the command and the sidecars of the
+// process's revision, and its droplet; or what the app has now where these are not known any more. During a deployment there are
 // two web processes, each with its own.
 func program(ctx context.Context, db bun.IDB, a *app.App, p *app.Process) (*app.App, *app.Process, *build.Droplet, error) {
 	d, err := build.DropletByGUID(ctx, db, p.Droplet)
 	if err == nil && (d == nil || d.State != build.Staged) {
 		d, err = build.DropletByGUID(ctx, db, a.Droplet)
 	}
-	if err != nil || p.Revision == "" {
-		return a, p, d, err
+	if err != nil {
+		return nil, nil, nil, err
 	}
-	r, err := app.RevisionByGUID(ctx, db, p.Revision)
+	var r *app.Revision
+	if p.Revision != "" {
+		if r, err = app.RevisionByGUID(ctx, db, p.Revision); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	version, err := p.With(ctx, db, r)
 	if err != nil || r == nil {
-		return a, p, d, err
+		return a, version, d, err
 	}
-	of, version := *a, *p
+	of := *a
 	of.Env.V, version.Command = r.Env.V, r.Commands.V[p.Type]
-	return &of, &version, d, nil
+	return &of, version, d, nil
 }

@@ -7,10 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
-	"regexp"
-	"slices"
-	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -18,37 +14,14 @@ import (
 	"ingot/capi/app"
 	"ingot/capi/build"
 	"ingot/capi/flow/recipe"
+	"ingot/capi/flow/used"
 	"ingot/cf"
 	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
 	"ingot/rest/row"
+	"ingot/rest/usage"
 )
-
-// fit says what is wrong with buildpacks and a stack, in CF's words, or "".
-func (f *Flow) fit(ctx context.Context, db bun.IDB, buildpacks []string, stack string) (string, error) {
-	known, err := db.NewSelect().Model((*admin.Stack)(nil)).Where("name = ?", stack).Exists(ctx)
-	if err != nil {
-		return "", err
-	}
-	usable, err := admin.Usable(ctx, db, stack)
-	if err != nil {
-		return "", err
-	}
-	for _, name := range buildpacks {
-		switch {
-		case custom(name) || pick(usable, name) != nil:
-		case known:
-			return fmt.Sprintf(`Buildpack "%s" for stack "%s" must be an existing admin buildpack or a valid git URI`, name, stack), nil
-		default:
-			return fmt.Sprintf(`Buildpack "%s" must be an existing admin buildpack or a valid git URI`, name), nil
-		}
-	}
-	if !known {
-		return "Stack must be an existing stack", nil
-	}
-	return "", nil
-}
 
 // stackState heeds the state of a stack for an app, which is new as long as it has no build.
 func (f *Flow) stackState(ctx context.Context, db bun.IDB, stack, guid string) (warning string, err error) {
@@ -58,25 +31,6 @@ func (f *Flow) stackState(ctx context.Context, db bun.IDB, stack, guid string) (
 	}
 	return admin.StackAllows(ctx, db, stack, !built)
 }
-
-// pick finds a buildpack by its name: one of the stack before one of any.
-func pick(usable []admin.Buildpack, name string) *admin.Buildpack {
-	var found *admin.Buildpack
-	for i := range usable {
-		if b := &usable[i]; b.Name == name && (found == nil || found.Stack == "" && b.Stack != "") {
-			found = b
-		}
-	}
-	return found
-}
-
-// custom tells the address of a buildpack from a name: a zip on a web server, or what Git clones.
-func custom(name string) bool {
-	u, err := url.Parse(name)
-	return err == nil && u.Host != "" && slices.Contains([]string{"http", "https", "git", "ssh"}, u.Scheme) || gitAddress.MatchString(name)
-}
-
-var gitAddress = regexp.MustCompile(`^git@[^:\s]+:\S+\.git$`)
 
 type buildBody struct {
 	pack         rest.Opt[string]
@@ -121,7 +75,7 @@ func (f *Flow) stage(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
-	if fault, err := f.fit(c.Ctx(), c.DB(), b.Buildpacks.V, b.Stack); err != nil || fault != "" {
+	if fault, err := admin.Fit(c.Ctx(), c.DB(), b.Buildpacks.V, b.Stack); err != nil || fault != "" {
 		if err == nil {
 			err = rest.Unprocessable("%s", fault)
 		}
@@ -130,7 +84,7 @@ func (f *Flow) stage(c *rest.Call) error {
 	if err := f.stageOn(c, b); err != nil {
 		return err
 	}
-	if _, err := f.packs(c.Ctx(), b); err != nil {
+	if _, err := admin.Refs(c.Ctx(), f.DB.Read(), b.Buildpacks.V, b.Stack); err != nil {
 		return err
 	}
 	if err := c.Write(func(ctx context.Context, tx bun.Tx) error { return f.beginBuild(ctx, tx, b) }); err != nil {
@@ -214,45 +168,10 @@ func (f *Flow) beginBuild(ctx context.Context, tx bun.Tx, b *build.Build) error 
 	if err != nil {
 		return err
 	}
+	if err := used.Build(ctx, tx, b, usage.StagingStarted, nil); err != nil {
+		return err
+	}
 	return app.Record(ctx, tx, "audit.app.build.create", a, map[string]any{"build_guid": b.GUID, "package_guid": b.PackageGUID})
-}
-
-// packs are the buildpacks of a build: those that it names, or all that are enabled, for detection.
-func (f *Flow) packs(ctx context.Context, b *build.Build) ([]cf.BuildpackRef, error) {
-	usable, err := admin.Usable(ctx, f.DB.Read(), b.Stack)
-	if err != nil {
-		return nil, err
-	}
-	var out []cf.BuildpackRef
-	if len(b.Buildpacks.V) == 0 {
-		for i := range usable {
-			if usable[i].Enabled {
-				out = append(out, usable[i].Ref())
-			}
-		}
-		if len(usable) == 0 {
-			err = &cf.Error{Kind: cf.KindInvalid, Code: "NoBuildpacksFound"}
-		}
-		return out, err
-	}
-	var refused []string
-	for _, name := range b.Buildpacks.V {
-		ref := cf.BuildpackRef{Name: name}
-		if !custom(name) {
-			p := pick(usable, name)
-			if p == nil || !p.Enabled {
-				refused = append(refused, "'"+name+"'")
-				continue
-			}
-			ref = p.Ref()
-		}
-		ref.SkipDetect = true
-		out = append(out, ref)
-	}
-	if refused != nil {
-		return nil, cf.Errorf(cf.KindInvalid, "BuildpackInvalid", "Requested buildpack(s) %s are disabled and cannot be used for staging", strings.Join(refused, ", "))
-	}
-	return out, nil
 }
 
 // runBuild hands the staging to the scheduler. It may be called again for the same build.
@@ -269,7 +188,7 @@ func (f *Flow) runBuild(ctx context.Context, b *build.Build) error {
 	if err != nil {
 		return fmt.Errorf("package of build %s: %w", b.GUID, err)
 	}
-	packs, err := f.packs(ctx, b)
+	packs, err := admin.Refs(ctx, f.DB.Read(), b.Buildpacks.V, b.Stack)
 	if err != nil {
 		return err
 	}

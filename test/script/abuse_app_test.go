@@ -39,7 +39,7 @@ func (w *abused) buildpacks(t *testing.T) {
 		{"release-hangs", map[string]string{"release": hang}, noTime},
 		{"release-floods", map[string]string{"release": "yes -- '- {' | head -c 50000000"}, noRelease},
 	}
-	few := make(chan bool, 3) // stagings at once: each has a GB of memory and four of disk
+	few := make(chan bool, 2) // stagings at once: each has a GB of memory and four of disk
 	atOnce(len(cases)+1, func(i int) {
 		if i == len(cases) {
 			w.detectors(t)
@@ -50,7 +50,7 @@ func (w *abused) buildpacks(t *testing.T) {
 		c := cases[i]
 		name := strings.ReplaceAll(c.name, "-", "_")
 		pack(t, w, name, "99", c.scripts)
-		w.refused(t, []string{c.words, "FAILED"}, "push", c.name, "-p", w.app, "-m", "32M", "-b", name)
+		w.refused(t, []string{c.words, "FAILED"}, "push", c.name, "-p", w.app, "-m", "32M", "-k", "64M", "-b", name)
 		w.Run(t, "cf", "delete", "-f", c.name)
 		w.Run(t, "cf", "delete-buildpack", "-f", name)
 	})
@@ -60,9 +60,9 @@ func (w *abused) buildpacks(t *testing.T) {
 func (w *abused) detectors(t *testing.T) {
 	pack(t, w, "detect_fails", "1", map[string]string{"detect": "exit 9"})
 	pack(t, w, "detect_floods", "1", map[string]string{"detect": flood})
-	w.refused(t, []string{noApp, "FAILED"}, "push", "detects", "-p", w.app, "-m", "32M")
+	w.refused(t, []string{noApp, "FAILED"}, "push", "detects", "-p", w.app, "-m", "32M", "-k", "64M")
 	pack(t, w, "detect_hangs", "1", map[string]string{"detect": hang})
-	w.refused(t, []string{noTime, "FAILED"}, "push", "detects", "-p", w.app, "-m", "32M")
+	w.refused(t, []string{noTime, "FAILED"}, "push", "detects", "-p", w.app, "-m", "32M", "-k", "64M")
 	w.Run(t, "cf", "delete", "-f", "detects")
 	for _, name := range []string{"detect_fails", "detect_floods", "detect_hangs"} {
 		w.Run(t, "cf", "delete-buildpack", "-f", name)
@@ -95,7 +95,7 @@ func pack(t *testing.T, w *abused, name, position string, scripts map[string]str
 
 // liars are apps whose answers are none.
 func (w *abused) liars(t *testing.T) {
-	w.Run(t, "cf", "push", "liar", "-p", w.app, "-b", "binary_buildpack", "-c", "./liar", "-m", "32M")
+	w.Run(t, "cf", "push", "liar", "-p", w.app, "-b", "binary_buildpack", "-c", "./liar", "-m", "32M", "-k", "64M")
 	const failed = "502 Bad Gateway: Registered endpoint failed to handle the request.\n"
 	for _, c := range []struct{ path, status, reason, body string }{
 		{"/closes", "502", "endpoint_failure", failed},
@@ -211,7 +211,7 @@ func (w *abused) meant(t *testing.T) {
 	const name, evil = "Ünï $(touch /home/vcap/canary) App", "$(touch /home/vcap/canary) `touch /home/vcap/canary` ; touch /home/vcap/canary"
 	w.Run(t, "cf", "create-app", name)
 	w.Run(t, "cf", "set-env", name, "EVIL", evil)
-	w.Run(t, "cf", "push", name, "-p", w.app, "-m", "32M", "-b", "binary_buildpack", "-c", `test "$EVIL" = '`+strings.ReplaceAll(evil, "'", "")+`' && test ! -e /home/vcap/canary && echo not a sign && exec ./app`, "--no-route")
+	w.Run(t, "cf", "push", name, "-p", w.app, "-m", "32M", "-k", "64M", "-b", "binary_buildpack", "-c", `test "$EVIL" = '`+strings.ReplaceAll(evil, "'", "")+`' && test ! -e /home/vcap/canary && echo not a sign && exec ./app`, "--no-route")
 	if out := w.Run(t, "cf", "logs", name, "--recent"); !strings.Contains(out, "OUT not a sign") {
 		t.Error(out)
 	}
@@ -219,13 +219,13 @@ func (w *abused) meant(t *testing.T) {
 	// a name becomes a host as it is, or not at all
 	w.refused(t, []string{`For application 'My App.x': Failed to create default route from app name: Host must be either "*" or contain only alphanumeric characters, "_", or "-"`},
 		"push", "My App.x", "-p", w.app, "-b", "binary_buildpack")
-	w.Run(t, "cf", "push", "My_App-1", "-p", w.app, "-m", "32M", "-b", "binary_buildpack", "-c", "./app")
+	w.Run(t, "cf", "push", "My_App-1", "-p", w.app, "-m", "32M", "-k", "64M", "-b", "binary_buildpack", "-c", "./app")
 	if got := w.Run(t, "curl", "-sk", "https://my_app-1.apps.ingot.test/"); !strings.Contains(got, "instance 0") {
 		t.Errorf("answer %q", got)
 	}
 	w.Run(t, "cf", "delete", "-f", "-r", "My_App-1")
 	for _, url := range []string{"https://127.0.0.1:1/$(touch /tmp/canary).git", "https://127.0.0.1:1/`touch /tmp/canary`", "--upload-pack=touch /tmp/canary", "git@x:$(touch /tmp/canary).git"} {
-		out, err := w.cf(t, "push", "urls", "-p", w.app, "-m", "32M", "-b", url)
+		out, err := w.cf(t, "push", "urls", "-p", w.app, "-m", "32M", "-k", "64M", "-b", url)
 		if err == nil {
 			t.Errorf("buildpack %q was taken: %s", url, out)
 		}

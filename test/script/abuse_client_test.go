@@ -32,7 +32,7 @@ func (w *abused) pushes(t *testing.T) {
 	var mu sync.Mutex
 	good := 0
 	atOnce(8, func(i int) {
-		out, err := w.cf(t, "push", "twins", "-p", w.app, "-b", "binary_buildpack", "-c", "./app", "-m", "32M", "--var", fmt.Sprintf("x=%d", i))
+		out, err := w.cf(t, "push", "twins", "-p", w.app, "-b", "binary_buildpack", "-c", "./app", "-m", "32M", "-k", "64M", "--var", fmt.Sprintf("x=%d", i))
 		mu.Lock()
 		defer mu.Unlock()
 		if err == nil {
@@ -51,7 +51,7 @@ func (w *abused) pushes(t *testing.T) {
 	if n, err := count(t, w.World, "/v3/apps?names=twins"); err != nil || n != 1 {
 		t.Errorf("%d apps: %v", n, err)
 	}
-	w.Run(t, "cf", "push", "twins", "-p", w.app, "-b", "binary_buildpack", "-c", "./app", "-m", "32M")
+	w.Run(t, "cf", "push", "twins", "-p", w.app, "-b", "binary_buildpack", "-c", "./app", "-m", "32M", "-k", "64M")
 	if got := w.Run(t, "curl", "-sk", "https://twins.apps.ingot.test/"); !strings.Contains(got, "instance 0") {
 		t.Errorf("answer %q", got)
 	}
@@ -97,7 +97,10 @@ func (w *abused) scales(t *testing.T) {
 func (w *abused) deletions(t *testing.T) {
 	pack(t, w, "slow_pack", "99", map[string]string{"compile": "echo compile hangs; sleep 1000"})
 	ended := make(chan string)
-	go func() { out, _ := w.cf(t, "push", "staged", "-p", w.app, "-b", "slow_pack", "-m", "32M"); ended <- out }()
+	go func() {
+		out, _ := w.cf(t, "push", "staged", "-p", w.app, "-b", "slow_pack", "-m", "32M", "-k", "64M")
+		ended <- out
+	}()
 	w.Await(t, 30*time.Second, "staging", func() error {
 		out, err := w.cf(t, "logs", "staged", "--recent")
 		if err == nil && !strings.Contains(out, "compile hangs") {
@@ -109,7 +112,7 @@ func (w *abused) deletions(t *testing.T) {
 	if out := <-ended; strings.Contains(out, "unknown error") {
 		t.Error(out)
 	}
-	w.Run(t, "cf", "push", "rolled", "-p", w.app, "-b", "binary_buildpack", "-c", "./app", "-m", "32M", "-i", "2")
+	w.Run(t, "cf", "push", "rolled", "-p", w.app, "-b", "binary_buildpack", "-c", "./app", "-m", "32M", "-k", "64M", "-i", "2")
 	w.Run(t, "cf", "restart", "rolled", "--strategy", "rolling", "--no-wait")
 	w.Run(t, "cf", "delete", "-f", "-r", "rolled")
 	w.Await(t, 30*time.Second, "nothing of the deployment", func() error {
@@ -251,6 +254,6 @@ func holderOf(t *testing.T, w *abused) string {
 // works pushes an app and deletes it.
 func (w *abused) works(t *testing.T) {
 	t.Helper()
-	w.Run(t, "cf", "push", "works", "-p", w.app, "-b", "binary_buildpack", "-c", "./app", "-m", "32M")
+	w.Run(t, "cf", "push", "works", "-p", w.app, "-b", "binary_buildpack", "-c", "./app", "-m", "32M", "-k", "64M")
 	w.Run(t, "cf", "delete", "-f", "-r", "works")
 }

@@ -28,7 +28,7 @@ func (c *checker) app() App {
 	a := App{Name: c.name()}
 	c.quantities(c.in, "web")
 	list := c.processList()
-	c.sidecars()
+	a.Sidecars = c.sidecars()
 	a.Processes = c.processes(list)
 	c.lifecycle(&a)
 	if c.has("buildpack") && c.has("buildpacks") {
@@ -113,12 +113,6 @@ func (c *checker) processList() []map[string]any {
 		c.quantities(m, fmt.Sprint(m["type"]))
 	}
 	return out
-}
-
-func (c *checker) sidecars() {
-	if list, ok := c.in["sidecars"].([]any); c.has("sidecars") && (!ok || len(list) > 0) {
-		c.fail("Sidecars are not available on this platform yet")
-	}
 }
 
 // lifecycle reads buildpacks, stack, lifecycle and metadata.

@@ -28,11 +28,12 @@ var inner = map[string][]string{
 		health-check-invocation-timeout health-check-interval health-check-type readiness-health-check-http-endpoint
 		readiness-health-check-invocation-timeout readiness-health-check-interval readiness-health-check-type instances memory timeout`),
 	"services": {"name", "parameters"},
+	"sidecars": {"name", "command", "process_types", "memory"},
 	"metadata": {"labels", "annotations"},
 }
 
 // identity is the key by which two items of a list are the same thing.
-var identity = map[string]string{"processes": "type", "routes": "route", "services": "name"}
+var identity = map[string]string{"processes": "type", "sidecars": "name", "routes": "route", "services": "name"}
 
 // Diff compares each app of the manifest with what is there under its name (missing: a new app).
 func (d *Document) Diff(now map[string]Now) ([]Change, error) {
@@ -65,7 +66,7 @@ func normal(key string, v any) any {
 	switch key {
 	case "log-rate-limit-per-second":
 		return size(key, v)
-	case "processes", "services", "metadata":
+	case "processes", "services", "sidecars", "metadata":
 		return trim(key, v)
 	}
 	return v

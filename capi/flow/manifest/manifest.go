@@ -43,6 +43,7 @@ type App struct {
 	Annotations  map[string]*string
 	Env          map[string]*string
 	Processes    []Process // web first
+	Sidecars     []Sidecar
 	NoRoute      bool
 	RandomRoute  bool
 	DefaultRoute bool
@@ -64,6 +65,13 @@ type Process struct {
 	LogRate   *int64 // bytes a second, -1 = unlimited
 	Health    Check
 	Readiness Check
+}
+
+// Sidecar is one item of "sidecars".
+type Sidecar struct {
+	Name, Command string
+	Types         []string // of processes
+	MemoryMB      *int
 }
 
 // Check is what the manifest says of a health check. Times are in seconds; 0 = forget the present one.
@@ -166,7 +174,7 @@ func underscored(in map[string]any) map[string]any {
 	out := make(map[string]any, len(in))
 	for k, v := range in {
 		k = strings.ReplaceAll(k, "-", "_")
-		if list, ok := v.([]any); ok && k == "processes" {
+		if list, ok := v.([]any); ok && (k == "processes" || k == "sidecars") {
 			v = underscoredList(list)
 		}
 		out[k] = v

@@ -22,6 +22,24 @@ type Now struct {
 	Services   []string          `yaml:"services,omitempty"` // names of service instances
 	Metadata   NowMetadata       `yaml:"metadata,omitempty"`
 	Processes  []NowProcess      `yaml:"processes,omitempty"`
+	Sidecars   []NowSidecar      `yaml:"sidecars,omitempty"`
+}
+
+// NowSidecar is a sidecar of the app.
+type NowSidecar struct {
+	Name    string   `yaml:"name"`
+	Types   []string `yaml:"process_types"`
+	Command string   `yaml:"command"`
+	Memory  string   `yaml:"memory,omitempty"`
+}
+
+// Beside adds a sidecar; memoryMB may be 0.
+func (n *Now) Beside(name, command string, types []string, memoryMB int) {
+	s := NowSidecar{Name: name, Types: types, Command: command}
+	if memoryMB > 0 {
+		s.Memory = Megabytes(memoryMB)
+	}
+	n.Sidecars = append(n.Sidecars, s)
 }
 
 // NowRoute is a route that is mapped to the app.

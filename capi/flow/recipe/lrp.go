@@ -49,7 +49,7 @@ func LRP(a *app.App, p *app.Process, d *build.Droplet, mapped []route.Mapped, at
 	vcap["limits"] = map[string]any{"fds": app.FileDescriptors, "mem": p.MemoryMB, "disk": p.DiskMB}
 	return cf.DesiredLRP{
 		ID: p.LRP(), AppID: cf.AppID(a.GUID), Process: p.GUID, Type: p.Type, Instances: p.Instances,
-		Segment: at.Segment, Stack: d.Stack, Droplet: d.Blob, Start: cmp.Or(p.Command, d.ProcessTypes.V[p.Type]), Env: environment(at.Services, at.Group, a.Env.V),
+		Segment: at.Segment, Stack: d.Stack, Droplet: d.Blob, Start: cmp.Or(p.Command, d.ProcessTypes.V[p.Type]), Sidecars: p.Sidecars, Env: environment(at.Services, at.Group, a.Env.V),
 		Limits:    cf.Limits{MemoryMB: p.MemoryMB, DiskMB: p.DiskMB, LogBytesPerSec: p.LogRate, FileDescriptors: app.FileDescriptors},
 		Ports:     ports(mine),
 		Routes:    lrpRoutes(mine),

@@ -6,6 +6,7 @@ import (
 
 	"ingot/capi/app"
 	"ingot/capi/build"
+	"ingot/capi/task"
 	"ingot/cf"
 )
 
@@ -71,4 +72,21 @@ func Failure(reason string) (id, text string) {
 		return "StagingTimeExpired", "Staging time expired: " + reason
 	}
 	return "StagingError", "Staging error: staging failed"
+}
+
+// Task says how to run a task in its droplet. The task's id is the guid of its row. uris are those of the app.
+func Task(a *app.App, t *task.Task, d *build.Droplet, uris []string, at Place) cf.Task {
+	vcap := vcapApplication(a, at, uris)
+	version := cf.NewGUID()
+	vcap["version"], vcap["application_version"] = version, version
+	vcap["limits"] = map[string]any{"fds": app.FileDescriptors, "mem": t.MemoryMB, "disk": t.DiskMB}
+	return cf.Task{
+		ID: cf.TaskID(t.GUID), AppID: cf.AppID(a.GUID), Segment: at.Segment, Stack: d.Stack, Droplet: d.Blob, Start: t.Command.V,
+		Env:        environment(at.Services, at.Group, a.Env.V),
+		Limits:     cf.Limits{MemoryMB: t.MemoryMB, DiskMB: t.DiskMB, LogBytesPerSec: t.LogRate, FileDescriptors: app.FileDescriptors},
+		Egress:     egress,
+		MetricTags: appTags(a, at),
+		SourceType: cf.SourceApp + "/TASK/" + t.Name,
+		VCAPApp:    vcap,
+	}
 }
