@@ -70,8 +70,7 @@ func Spaces(c Caller, roles ...Role) schema.QueryAppender {
 	case len(space) == 0:
 		return bun.SafeQuery(through, c.GUID, bun.List(org))
 	}
-	// MariaDB would ask a bare UNION again for each row.
-	return bun.SafeQuery("SELECT m.space_guid FROM ("+direct+" UNION "+through+") AS m", c.GUID, bun.List(space), c.GUID, bun.List(org))
+	return bun.SafeQuery(direct+" UNION "+through, c.GUID, bun.List(space), c.GUID, bun.List(org))
 }
 
 // HasInSpace tells whether the caller has one of the roles in the space or (organization roles) in its organization.
