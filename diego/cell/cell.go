@@ -159,7 +159,10 @@ func (c *Cell) measure(ctx context.Context) error {
 	if total.MemoryMB <= 0 || total.DiskMB <= 0 {
 		return fmt.Errorf("there is no room for containers here: %d MB of memory, %d MB of disk", total.MemoryMB, total.DiskMB)
 	}
-	c.room.Total, c.room.Folder = total, c.Data
+	c.room.Total, c.room.Disk = total, func() int {
+		now, _ := c.Containers.Capacity(context.WithoutCancel(ctx)) // a disk that cannot be measured counts as full
+		return now.DiskMB
+	}
 	c.host = meter.Host{Containers: c.Containers, Logs: c.Logs, Cores: runtime.NumCPU(), MemoryMB: total.MemoryMB}
 	return nil
 }

@@ -7,18 +7,14 @@ import (
 	"maps"
 	"sync"
 
-	"golang.org/x/sys/unix"
-
 	"ingot/cf"
 )
 
-// keepDiskMB of the real disk are never given away: the files of containers are sparse, and a full disk loses data silently.
-const keepDiskMB = 1024
-
 // Room is the room of one host.
 type Room struct {
-	Total  cf.Resources
-	Folder string // on the disk that containers use
+	Total cf.Resources
+	// Disk is what the real disk has for containers now, in MB, whatever of it they have taken: it shrinks when others fill it.
+	Disk func() int
 
 	mu   sync.Mutex
 	held map[string]cf.Resources // by handle
@@ -33,14 +29,11 @@ func (r *Room) Free() cf.Resources {
 
 func (r *Room) free() cf.Resources {
 	f := r.Total
+	f.DiskMB = min(f.DiskMB, r.Disk())
 	for h := range maps.Values(r.held) {
 		f.MemoryMB -= h.MemoryMB
 		f.DiskMB -= h.DiskMB
 		f.Containers--
-	}
-	var fs unix.Statfs_t
-	if unix.Statfs(r.Folder, &fs) == nil {
-		f.DiskMB = min(f.DiskMB, int(fs.Bavail*uint64(fs.Bsize)>>20)-keepDiskMB)
 	}
 	f.DiskMB = max(f.DiskMB, 0)
 	return f

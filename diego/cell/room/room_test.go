@@ -7,7 +7,7 @@ import (
 )
 
 func TestTakeAndGive(t *testing.T) {
-	r := Room{Total: cf.Resources{MemoryMB: 100, DiskMB: 100, Containers: 2}, Folder: t.TempDir()}
+	r := Room{Total: cf.Resources{MemoryMB: 100, DiskMB: 100, Containers: 2}, Disk: func() int { return 1000 }}
 	need := cf.Limits{MemoryMB: 60, DiskMB: 10}
 	if err := r.Take("a", need); err != nil {
 		t.Fatal(err)
@@ -27,12 +27,22 @@ func TestTakeAndGive(t *testing.T) {
 	}
 }
 
+// What others write comes off what is left, besides all that was given away.
 func TestRealDisk(t *testing.T) {
-	r := Room{Total: cf.Resources{MemoryMB: 100, DiskMB: 1 << 40, Containers: 1}, Folder: t.TempDir()}
-	if f := r.Free(); f.DiskMB >= 1<<40 || f.DiskMB < 0 {
-		t.Errorf("more disk than there can be: %+v", f)
+	real := 100
+	r := Room{Total: cf.Resources{MemoryMB: 100, DiskMB: 100, Containers: 9}, Disk: func() int { return real }}
+	if err := r.Take("a", cf.Limits{DiskMB: 50}); err != nil {
+		t.Fatal(err)
 	}
-	if err := r.Take("a", cf.Limits{DiskMB: 1 << 39}); err == nil || err.Error() != "insufficient resources: disk" {
+	real = 80
+	if f := r.Free(); f.DiskMB != 30 {
+		t.Errorf("free %+v", f)
+	}
+	if err := r.Take("b", cf.Limits{DiskMB: 31}); err == nil || err.Error() != "insufficient resources: disk" {
 		t.Errorf("got %v", err)
+	}
+	real = 10
+	if f := r.Free(); f.DiskMB != 0 {
+		t.Errorf("free %+v", f)
 	}
 }
