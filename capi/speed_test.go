@@ -47,28 +47,24 @@ func lists(w *world) (out []string) {
 	return out
 }
 
-// TestSpeed measures the first page of each list, as the admin, as a user with 500 spaces and as one with a single space.
-// INGOT_SPEED=1 runs it: it is about figures, not about right and wrong. INGOT_SPEED=apps measures the lists with that in their
-// address.
-func TestSpeed(t *testing.T) {
-	if os.Getenv("INGOT_SPEED") == "" {
-		t.Skip("INGOT_SPEED=1 measures")
-	}
+// BenchmarkLists measures the first page of each list, as the admin, as a user with 500 spaces and as one with a single space.
+// INGOT_SPEED=apps measures only the lists with that in their address.
+func BenchmarkLists(b *testing.B) {
 	start := time.Now()
-	w := quiet(t, platform)
-	t.Logf("seeded in %v", time.Since(start).Round(time.Millisecond))
+	w := quiet(b, platform)
+	b.Logf("seeded in %v", time.Since(start).Round(time.Millisecond))
 	more := []string{"/v3/audit_events?order_by=-created_at", "/v3/audit_events?target_guids=a7&order_by=-created_at", "/v3/audit_events?types=audit.app.3",
 		"/v3/apps?order_by=name", "/v3/apps?label_selector=env=v7", "/v3/apps?space_guids=s1&include=space.organization", "/v3/routes?app_guids=a7",
 		"/v3/apps?names=a7", "/v3/spaces?names=s1&organization_guids=o1"}
 	for _, line := range append(lists(w), more...) {
-		if only := os.Getenv("INGOT_SPEED"); only != "1" && !strings.Contains(line, only) {
+		if only := os.Getenv("INGOT_SPEED"); !strings.Contains(line, only) {
 			continue
 		}
 		for _, user := range []string{"admin", "dev", "one", "auditor", "boss"} {
 			p50, p99, work := timed(w.API, user, line, 100)
-			t.Logf("%-55s %-8s p50 %7.2f ms  p99 %7.2f ms  cpu p99 %7.2f ms", line, user, p50, p99, work)
+			b.Logf("%-55s %-8s p50 %7.2f ms  p99 %7.2f ms  cpu p99 %7.2f ms", line, user, p50, p99, work)
 			if work > 30 && !strings.Contains(line, "?") && w.DB.Engine == sql.SQLite {
-				t.Errorf("%s as %s: %.1f ms", line, user, work)
+				b.Errorf("%s as %s: %.1f ms", line, user, work)
 			}
 		}
 	}
