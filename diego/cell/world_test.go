@@ -177,7 +177,7 @@ func (p *phase) stage() {
 		"bin/compile": "#!/bin/bash\necho \"-----> as $(id -un) on $(. /etc/lsb-release; echo $DISTRIB_CODENAME)\"; cat $2/seen; echo again > $2/seen; [ -z \"$FAIL\" ]\n",
 		"bin/release": "#!/bin/bash\necho '{default_process_types: {web: serve}}'\n"})
 	k.Staging.Package = p.blob(cf.BlobPackage, zipOf(p.t, map[string]string{"readme": "x"}))
-	k.Staging.Buildpacks = []cf.BuildpackRef{{Name: "https://custom.zip", Blob: p.blob(cf.BlobBuildpack, pack), SkipDetect: true}}
+	k.Staging.Buildpacks = []cf.BuildpackRef{{Name: "custom_buildpack", Blob: p.blob(cf.BlobBuildpack, pack), SkipDetect: true}}
 	p.startTask(k)
 	p.hears("task done b-1")
 	got := p.board.done[0]

@@ -48,6 +48,7 @@ var databases = []database{
 // TestDatabases runs the platform on a server's database, and kills it under a running app.
 func TestDatabases(t *testing.T) {
 	need.World(t, "runs ingot, containers, cf and database servers")
+	t.Parallel()
 	for _, d := range databases {
 		t.Run(d.name, func(t *testing.T) { onDatabase(t, d) })
 	}

@@ -15,6 +15,7 @@ import (
 // their end, or wait where they are to wait, without anybody's help.
 func TestDeploymentDurability(t *testing.T) {
 	need.World(t, "runs ingot, containers and cf")
+	t.Parallel()
 	w := world.New(t)
 	app := start(t, w)
 	w.Run(t, "cf", "push", "roll", "-p", app, "-b", "binary_buildpack", "-c", "./app", "-m", "32M", "-k", "64M", "-i", "2")

@@ -45,6 +45,7 @@ const runs = 12
 // TestDurability kills Ingot with SIGKILL at each step of a push and under running apps, and starts it again.
 func TestDurability(t *testing.T) {
 	need.World(t, "runs ingot, containers and cf")
+	t.Parallel()
 	w := world.New(t)
 	app := start(t, w)
 	w.Kill(t)

@@ -15,6 +15,7 @@ import (
 // detected. The packages that they name come from their registries through the world's way out.
 func TestExamples(t *testing.T) {
 	need.World(t, "runs ingot, containers and cf")
+	t.Parallel()
 	w := world.New(t)
 	w.Up(t)
 	wrap, cred, home := w.Wrap(t, "cf", "ingot", "curl"), w.Credentials(t), t.TempDir()

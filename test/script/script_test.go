@@ -31,6 +31,7 @@ func TestMain(m *testing.M) {
 // TestScripts runs all scripts against one Ingot, each in an org of its own ($ORG) with a space s, as the admin.
 func TestScripts(t *testing.T) {
 	need.World(t, "runs ingot, containers and cf")
+	t.Parallel()
 	w := world.New(t)
 	w.Up(t)
 	wrap := w.Wrap(t, "cf", "ingot", "curl")
