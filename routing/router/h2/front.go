@@ -118,6 +118,9 @@ func (f *Front) changed(c net.Conn, state http.ConnState) {
 	}
 }
 
+// moment is what a client gets to send the rest of a body that was answered before its end.
+const moment = time.Second
+
 // ServeHTTP serves one stream.
 func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	near := f.Open(r)
@@ -137,6 +140,12 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	err := answer(w, r, near)
 	r.Context().Value(tallyOf{}).(*tally).count(r)
 	_ = near.Close()
+	if r.ContentLength > 0 && err == nil { // an answer that does not care for the body: the reset that follows could overtake it
+		late := time.AfterFunc(moment, func() { _ = r.Body.Close() })
+		<-sent
+		_, _ = io.Copy(io.Discard, r.Body)
+		late.Stop()
+	}
 	_ = r.Body.Close()
 	<-sent
 	if err != nil {
