@@ -66,6 +66,8 @@ type BBS struct {
 	mu      sync.Mutex
 	seen    map[cf.CellID]time.Time // last sign of life of each cell
 	waiting map[cf.InstanceID]chan struct{}
+	asked   map[*start]bool // what cells were told to start and have not answered yet
+	unsure  bool            // work found no room while cells were asked, who perhaps refuse
 }
 
 var (
@@ -81,6 +83,7 @@ func (b *BBS) Start(ctx context.Context) error {
 	}
 	b.booted = time.Now()
 	b.seen, b.waiting = map[cf.CellID]time.Time{}, map[cf.InstanceID]chan struct{}{}
+	b.asked = map[*start]bool{}
 	b.work, b.calls = make(chan struct{}, 1), make(chan struct{}, startsAtOnce)
 	b.stops, b.news, b.tasks = chore.New(b.listStops), chore.New(b.listNews), chore.New(b.listDone)
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))

@@ -261,6 +261,31 @@ func TestNoRoomIsToldAndRetried(t *testing.T) {
 	})
 }
 
+// A cell that has not answered yet may not count what it was told to start.
+func TestUnansweredStartHoldsItsRoom(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		answer := make(chan struct{})
+		start := w.cells.startLRP
+		set(&w.cells.mu, &w.cells.startLRP, func(ctx context.Context, c cf.CellID, d cf.DesiredLRP, a cf.ActualLRP) error {
+			<-answer
+			return start(ctx, c, d, a)
+		})
+		set(&w.mu, &w.free, 100)
+		w.must(w.Desire(ctx, web(1)))
+		w.settle()
+		d := web(2)
+		d.Updated = d.Updated.Add(1)
+		w.must(w.Desire(ctx, d))
+		if have := w.all(); have[0].Cell == "" || have[1].Cell != "" || have[1].Placement != "" {
+			t.Errorf("before the answer: %+v", have)
+		}
+		close(answer)
+		if have := w.all(); have[1].Cell != "" || have[1].Placement != "insufficient resources: memory" {
+			t.Errorf("after the answer: %+v", have)
+		}
+	})
+}
+
 func TestStats(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.must(w.Desire(ctx, web(2)))

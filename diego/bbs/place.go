@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -28,12 +30,20 @@ type start struct {
 	task    *cf.Task // instead of an LRP
 }
 
+func (s *start) need() cf.Resources {
+	if s.task != nil {
+		return need(s.task.Limits)
+	}
+	return need(s.desired.Limits)
+}
+
 // place finds cells for what waits for one. It answers when it should be called again; 0 = when something happens.
 func (b *BBS) place(ctx context.Context) (again time.Duration, err error) {
 	work, err := b.waitingWork(ctx)
 	if err != nil || len(work) == 0 {
 		return 0, err
 	}
+	asked := b.unanswered() // before the cells are: who has answered counts what it took
 	cells, err := b.cells(ctx)
 	if err != nil {
 		return 0, err
@@ -41,8 +51,15 @@ func (b *BBS) place(ctx context.Context) (again time.Duration, err error) {
 	if len(cells) == 0 && time.Since(b.booted) < bootGrace {
 		return bootRetry, nil // they are starting, too
 	}
+	reckon(cells, asked)
 	placed := b.Auction(work, cells)
-	var starts []start
+	if len(asked) > 0 { // whether there is no room is known when they have answered
+		placed = slices.DeleteFunc(placed, func(p cf.Placement) bool { return p.Cell == "" })
+	}
+	b.mu.Lock()
+	b.unsure = len(placed) < len(work)
+	b.mu.Unlock()
+	var starts []*start
 	err = b.write(ctx, func(ctx context.Context, t *store.Txn) (err error) {
 		starts, err = assign(ctx, t, placed)
 		return err
@@ -55,6 +72,42 @@ func (b *BBS) place(ctx context.Context) (again time.Duration, err error) {
 		return time.Millisecond, nil // there is more
 	}
 	return 0, nil
+}
+
+// unanswered lists what cells were asked to start and have not answered yet.
+func (b *BBS) unanswered() []*start {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Collect(maps.Keys(b.asked))
+}
+
+// answered is called when a cell answered s, or will not any more.
+func (b *BBS) answered(s *start) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if delete(b.asked, s); b.unsure {
+		b.wake()
+	}
+}
+
+// reckon counts in what the cells were asked to start: whether what they say of themselves counts it nobody knows.
+func reckon(cells []cf.CellState, asked []*start) {
+	for i := range cells {
+		c := &cells[i]
+		for _, s := range asked {
+			if s.cell != c.ID {
+				continue
+			}
+			n := s.need()
+			c.Free.MemoryMB, c.Free.DiskMB, c.Free.Containers = c.Free.MemoryMB-n.MemoryMB, c.Free.DiskMB-n.DiskMB, c.Free.Containers-n.Containers
+			if s.task == nil {
+				if c.Processes = maps.Clone(c.Processes); c.Processes == nil {
+					c.Processes = map[cf.ProcessID]int{}
+				}
+				c.Processes[s.desired.ID]++
+			}
+		}
+	}
 }
 
 // cells lists the cells that are present.
@@ -113,8 +166,8 @@ func need(l cf.Limits) cf.Resources {
 }
 
 // assign writes down what the auction decided, before any cell hears of it. Work that changed since is left alone.
-func assign(ctx context.Context, t *store.Txn, placed []cf.Placement) ([]start, error) {
-	var starts []start
+func assign(ctx context.Context, t *store.Txn, placed []cf.Placement) ([]*start, error) {
+	var starts []*start
 	for _, p := range placed {
 		var s *start
 		var err error
@@ -127,7 +180,7 @@ func assign(ctx context.Context, t *store.Txn, placed []cf.Placement) ([]start, 
 			return nil, err
 		}
 		if s != nil {
-			starts = append(starts, *s)
+			starts = append(starts, s)
 		}
 	}
 	return starts, nil
@@ -180,9 +233,15 @@ func assignTask(ctx context.Context, t *store.Txn, p cf.Placement) (*start, erro
 
 // startAll tells the cells. It does not wait for them: a cell that hangs must not keep the loop from seeing that another
 // one is lost.
-func (b *BBS) startAll(ctx context.Context, starts []start) {
+func (b *BBS) startAll(ctx context.Context, starts []*start) {
+	b.mu.Lock()
+	for _, s := range starts {
+		b.asked[s] = true
+	}
+	b.mu.Unlock()
 	for _, s := range starts {
 		b.running.Go(func() {
+			defer b.answered(s)
 			select {
 			case b.calls <- struct{}{}:
 				defer func() { <-b.calls }()
@@ -196,7 +255,7 @@ func (b *BBS) startAll(ctx context.Context, starts []start) {
 	}
 }
 
-func (b *BBS) tell(ctx context.Context, s start) error {
+func (b *BBS) tell(ctx context.Context, s *start) error {
 	call, cancel := context.WithTimeout(ctx, cellTimeout)
 	defer cancel()
 	if s.task != nil {
@@ -207,7 +266,7 @@ func (b *BBS) tell(ctx context.Context, s start) error {
 
 // refused takes back a placement. A cell without room has not taken the work; after any other error it may have, so
 // that it is told to stop the instance. A task needs no such word: it begins only with TaskStarted, which is refused.
-func (b *BBS) refused(ctx context.Context, s start, cause error) {
+func (b *BBS) refused(ctx context.Context, s *start, cause error) {
 	noRoom := cf.IsKind(cause, cf.KindNoRoom)
 	words := "unable to communicate to compatible cells"
 	if e := (*cf.Error)(nil); noRoom && errors.As(cause, &e) && e.Public != "" {
