@@ -31,8 +31,8 @@ const (
 	cellLost    = 10 * time.Second       // without a sign of life; with what follows, its instances are elsewhere within 15 s
 	bootGrace   = time.Minute            // for cells that start together with the brain
 	kickAfter   = 30 * time.Second       // a placement that its cell never claimed
-	rejectAfter = time.Minute            // a task that finds no room
-	expireAfter = 30 * time.Minute       // a task that nobody could even refuse
+	rejectAfter = time.Minute            // a task that finds no room though no other task takes it
+	expireAfter = 30 * time.Minute       // a task that did not begin
 	keepTask    = 2 * time.Minute        // a completed task, once it was told
 	keepCrash   = 24 * time.Hour         // a crash that nobody wants to hear of
 	stopPause   = 2 * time.Second        // before an instance that was told to stop is started anew

@@ -245,6 +245,26 @@ func TestRefusedPlacement(t *testing.T) {
 	})
 }
 
+// An instance that its cell gives back has not crashed.
+func TestInstanceRefusedByItsCell(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.must(w.Desire(ctx, web(1)))
+		a := w.all()[0]
+		w.must(w.Claimed(ctx, a))
+		w.must(w.Refused(ctx, a, "insufficient resources: disk"))
+		if b := w.all()[0]; b.Placement != "insufficient resources: disk" || b.Cell != "" || b.State != cf.LRPUnclaimed || b.Crashes != 0 {
+			t.Errorf("refused: %+v", b)
+		}
+		if err := w.Refused(ctx, a, "again"); !cf.IsKind(err, cf.KindConflict) {
+			t.Errorf("told twice: %v", err)
+		}
+		time.Sleep(presence)
+		if b := w.all()[0]; b.Placement != "" || b.Instance == a.Instance || w.on()[b.Instance].LRP != "proc-1" || len(get(&w.mu, &w.crashes)) != 0 {
+			t.Errorf("placed: %+v, crashes %v", b, get(&w.mu, &w.crashes))
+		}
+	})
+}
+
 func TestNoRoomIsToldAndRetried(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		set(&w.mu, &w.free, 100)

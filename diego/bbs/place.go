@@ -222,13 +222,32 @@ func assignTask(ctx context.Context, t *store.Txn, p cf.Placement) (*start, erro
 		return nil, err
 	}
 	if p.Cell == "" {
-		if p.Never || p.Error != "" && t.Now.Sub(r.Body.V.Created) >= rejectAfter {
-			return nil, t.Fail(ctx, *r, p.Error)
-		}
-		return nil, nil
+		return nil, refuseTask(ctx, t, r, p)
 	}
-	r.Body.V.Cell, r.Placed = p.Cell, sql.At(t.Now)
+	r.Body.V.Cell, r.Body.V.Reason, r.Placed = p.Cell, "", sql.At(t.Now)
 	return &start{cell: p.Cell, task: &r.Body.V}, t.SaveTask(ctx, *r)
+}
+
+// refuseTask lets a task wait for its turn, or fails it: one that could never fit at once, others when long enough no
+// task was on the cells, so that what takes the room will hardly end by itself.
+func refuseTask(ctx context.Context, t *store.Txn, r *store.Task, p cf.Placement) error {
+	if p.Never {
+		return t.Fail(ctx, *r, p.Error)
+	}
+	if t.Now.Sub(r.Body.V.Created) >= rejectAfter {
+		busy, err := t.TasksSince(ctx, rejectAfter)
+		if err != nil {
+			return err
+		}
+		if !busy {
+			return t.Fail(ctx, *r, p.Error)
+		}
+	}
+	if r.Body.V.Reason == p.Error {
+		return nil
+	}
+	r.Body.V.Reason = p.Error // what it fails with should it expire
+	return t.SaveTask(ctx, *r)
 }
 
 // startAll tells the cells. It does not wait for them: a cell that hangs must not keep the loop from seeing that another
@@ -272,28 +291,49 @@ func (b *BBS) refused(ctx context.Context, s *start, cause error) {
 	if e := (*cf.Error)(nil); noRoom && errors.As(cause, &e) && e.Public != "" {
 		words = e.Public
 	}
-	err := b.write(ctx, func(ctx context.Context, t *store.Txn) error {
-		defer func() { t.Place = false }() // at the next look at the cells, not at once
-		if s.task != nil {
-			r, err := t.Task(ctx, s.task.ID)
-			if err != nil || r.State != cf.TaskPending || r.Cell != s.cell {
-				return err
-			}
-			return t.Unplace(ctx, *r)
-		}
-		a, err := t.Current(ctx, s.actual.Instance, s.cell)
-		if cf.IsKind(err, cf.KindConflict) {
-			return nil // undesired in between
-		}
+	var err error
+	if s.task != nil {
+		err = b.takeBackTask(ctx, *s.task, cf.TaskPending, words)
+	} else {
+		err = b.takeBack(ctx, s.actual, words, !noRoom)
+	}
+	if cf.IsKind(err, cf.KindConflict) {
+		err = nil // undesired in between, or begun
+	}
+	slog.Warn("bbs: cell did not take work", "cell", s.cell, "lrp", s.actual.LRP, "index", s.actual.Index, "error", errors.Join(cause, err))
+}
+
+// takeBack empties the slot of an instance that did not run. It waits again: until the next look at the cells, not at once.
+func (b *BBS) takeBack(ctx context.Context, a cf.ActualLRP, why string, stop bool) error {
+	return b.write(ctx, func(ctx context.Context, t *store.Txn) error {
+		have, err := t.Current(ctx, a.Instance, a.Cell)
 		if err != nil {
 			return err
 		}
-		if noRoom {
-			err = t.Gone(ctx, *a)
+		if stop {
+			err = t.Retire(ctx, *have)
 		} else {
-			err = t.Retire(ctx, *a)
+			err = t.Gone(ctx, *have)
 		}
-		return errors.Join(err, t.Fresh(ctx, *a, words, time.Time{}))
+		err = errors.Join(err, t.Fresh(ctx, *have, why, time.Time{}))
+		t.Place = false
+		return err
 	})
-	slog.Warn("bbs: cell did not take work", "cell", s.cell, "lrp", s.actual.LRP, "index", s.actual.Index, "error", errors.Join(cause, err))
+}
+
+// takeBackTask is takeBack for a task, which was in that state.
+func (b *BBS) takeBackTask(ctx context.Context, task cf.Task, was cf.TaskState, why string) error {
+	return b.write(ctx, func(ctx context.Context, t *store.Txn) error {
+		r, err := t.Task(ctx, task.ID)
+		if err != nil {
+			return err
+		}
+		if r.State != was || r.Cell != task.Cell {
+			return store.Conflict("task %s is not for cell %s", task.ID, task.Cell)
+		}
+		r.Body.V.State, r.Body.V.Reason = cf.TaskPending, why
+		err = t.Unplace(ctx, *r)
+		t.Place = false
+		return err
+	})
 }

@@ -3,7 +3,6 @@ package cell
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +19,7 @@ import (
 	"ingot/cf"
 	"ingot/diego/cell/env"
 	"ingot/diego/cell/fetch"
+	"ingot/diego/cell/result"
 	"ingot/diego/cell/show"
 )
 
@@ -32,9 +32,6 @@ const (
 	resultAt   = "/tmp/result.json"
 	newCache   = "/tmp/output-cache"
 )
-
-// maxResult bounds the result document.
-const maxResult = 1 << 20
 
 // stage builds a droplet: a container that idles, the build as a second program in it, and its files read out while it
 // still stands.
@@ -201,29 +198,17 @@ func (k *task) cat(ctx context.Context, file string, w io.Writer) error {
 	return err
 }
 
-// result reads the document that the build leaves (buildpackapplifecycle's StagingResult, and detect_output of ours).
-func (k *task) result(ctx context.Context) (*cf.StagingResult, error) {
-	var doc struct {
-		Lifecycle struct {
-			Buildpacks []cf.DetectedBuildpack `json:"buildpacks"`
-		} `json:"lifecycle_metadata"`
-		ProcessTypes map[string]string `json:"process_types"`
-		Metadata     string            `json:"execution_metadata"`
-	}
-	var text []byte
-	_, err := k.read(ctx, resultAt, func(r io.Reader) (cf.Blob, error) {
-		var err error
-		text, err = io.ReadAll(io.LimitReader(r, maxResult))
+// result reads the document that the build leaves.
+func (k *task) result(ctx context.Context) (got *cf.StagingResult, err error) {
+	_, err = k.read(ctx, resultAt, func(r io.Reader) (_ cf.Blob, err error) {
+		got, err = result.Read(r)
 		return cf.Blob{}, err
 	})
-	if err == nil {
-		err = json.Unmarshal(text, &doc)
-	}
 	if err != nil {
 		slog.Error("staging left no result", "cell", k.c.ID, "task", k.handle(), "error", err)
 		return nil, errors.New("failed to fetch result")
 	}
-	return &cf.StagingResult{ProcessTypes: doc.ProcessTypes, Buildpacks: doc.Lifecycle.Buildpacks, Metadata: doc.Metadata}, nil
+	return got, nil
 }
 
 // size is how CF writes sizes: 512B, 1.5K, 20M.

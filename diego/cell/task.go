@@ -12,6 +12,7 @@ import (
 	"ingot/cf"
 	"ingot/diego/cell/env"
 	"ingot/diego/cell/line"
+	"ingot/diego/cell/room"
 	"ingot/diego/cell/show"
 )
 
@@ -79,7 +80,11 @@ func (k *task) run(ctx context.Context) {
 		}
 		k.out.Flush()
 		k.err.Flush()
-		c.room.Give(k.handle())
+		if errors.Is(err, room.ErrNone) {
+			k.giveBack(ctx, err)
+			return
+		}
+		c.room.Ended(k.handle())
 		if !k.finish(ctx, result, err) {
 			return
 		}
@@ -176,11 +181,23 @@ func (k *task) broken(limited context.Context, what string, err error) error {
 		return err
 	}
 	slog.Error("task did not start", "cell", k.c.ID, "task", k.handle(), "error", err)
+	out := fmt.Errorf("%s: %s", what, words(err))
 	if cf.IsKind(err, cf.KindNoRoom) { // the disk is fuller than the auction could know
-		what = "insufficient resources"
+		out = fmt.Errorf("%w: %s", room.ErrNone, words(err))
 	}
-	k.log.Warn(k.platform, "%s: %s", what, words(err))
-	return fmt.Errorf("%s: %s", what, words(err))
+	k.log.Warn(k.platform, "%s", out)
+	return out
+}
+
+// giveBack leaves the task, of which nothing ran, to the board: it waits for room, here or elsewhere.
+func (k *task) giveBack(ctx context.Context, why error) {
+	c := k.c
+	_ = c.destroy(ctx, k.handle()) // it logs
+	c.mu.Lock()
+	delete(c.tasks, k.cf.ID) // before the board may send it again
+	c.mu.Unlock()
+	k.cancel(nil)
+	c.report(ctx, "task refused", func(ctx context.Context) error { return c.Board.TaskRefused(ctx, k.cf.ID, c.ID, why.Error()) })
 }
 
 // exited tells how the program ended, and makes an error of a failure.
@@ -212,7 +229,6 @@ func (k *task) finish(ctx context.Context, result *cf.StagingResult, err error) 
 // remove leaves nothing of the task here.
 func (k *task) remove(ctx context.Context) {
 	c := k.c
-	c.room.Give(k.handle())
 	k.log.Tell(k.platform, "Cell %s stopping instance %s", c.ID, k.handle())
 	k.log.Tell(k.platform, "Cell %s destroying container for instance %s", c.ID, k.handle())
 	if err := c.destroy(ctx, k.handle()); err != nil {
@@ -224,4 +240,5 @@ func (k *task) remove(ctx context.Context) {
 	delete(c.tasks, k.cf.ID)
 	c.mu.Unlock()
 	k.cancel(nil)
+	c.tellRoom(ctx)
 }

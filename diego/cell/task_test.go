@@ -13,10 +13,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"ingot/cf"
+	"ingot/diego/cell/result"
 	"ingot/diego/cell/show"
 )
 
@@ -228,9 +230,6 @@ func TestStagingFails(t *testing.T) {
 		"container": {change: func(w *world, _ *cf.Task) {
 			w.host.create = func(cf.ContainerSpec) error { return errors.New("disk broke") }
 		}, want: "failed to initialize container: create container: disk broke"},
-		"no room": {change: func(w *world, _ *cf.Task) {
-			w.host.create = func(cf.ContainerSpec) error { return cf.Errorf(cf.KindNoRoom, "", "no disk is left") }
-		}, want: "insufficient resources: "},
 		"store": {build: func(context.Context, cf.Program, cf.Streams) int { return 0 }, change: func(w *world, _ *cf.Task) { w.store.put = cf.Errorf(cf.KindUnavailable, "", "store is full") }, want: "Uploading failed: store is full"},
 	}
 	for name, c := range cases {
@@ -249,6 +248,42 @@ func TestStagingFails(t *testing.T) {
 			}
 			w.await("no container", func() bool { return w.host.count() == 0 })
 			w.await("room", func() bool { s, _ := w.List(t.Context()); return s[0].Free.MemoryMB == 4096 })
+		})
+	}
+}
+
+// What garden has no room for goes back to the board, and may come again at once.
+func TestTaskWithoutRoomGoesBack(t *testing.T) {
+	for name, task := range map[string]func(*world) cf.Task{
+		"staging": (*world).staging,
+		"program": func(w *world) cf.Task { return w.program1("b-1") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			k := task(w)
+			var room atomic.Bool
+			w.host.create = func(cf.ContainerSpec) error {
+				if !room.Load() {
+					return cf.Errorf(cf.KindNoRoom, "", "no disk is left")
+				}
+				return nil
+			}
+			w.host.main = func(context.Context, cf.Program, cf.Streams, <-chan int) int { return 0 }
+			w.builds(func(context.Context, cf.Program, cf.Streams) int { return 0 })
+			w.start()
+			w.startTask(k)
+			w.hears("task refused b-1")
+			s, err := w.List(t.Context())
+			if err != nil || s[0].Free != s[0].Total || w.board.why != "insufficient resources: no disk is left" || w.board.heard("task done b-1") {
+				t.Errorf("free %+v (%v), said %q: %s", s, err, w.board.said, w.board.why)
+			}
+			room.Store(true)
+			w.startTask(k)
+			w.hears("task done b-1")
+			if got := w.board.done[0]; got.Failed {
+				t.Errorf("done %+v", got)
+			}
+			w.hears("room cell-1")
 		})
 	}
 }
@@ -277,7 +312,7 @@ func TestStagingLosesNothingHalfRead(t *testing.T) {
 }
 
 func TestStagingOfABadResult(t *testing.T) {
-	for _, text := range []string{"", "{", strings.Repeat(" ", maxResult) + "{}"} {
+	for _, text := range []string{"", "{", strings.Repeat(" ", result.Max) + "{}"} {
 		w := newWorld(t)
 		w.host.exec = func(_ context.Context, p cf.Program, s cf.Streams) int {
 			if p.Args[0] != helper {
