@@ -91,7 +91,7 @@ func (f *Family) createOrg(c *rest.Call) (*access.Organization, error) {
 	if err := in.Metadata.Apply(o.Meta()); err != nil {
 		return nil, err
 	}
-	err := c.Write(func(ctx context.Context, tx bun.Tx) error {
+	err := writeRoles(c, func(ctx context.Context, tx bun.Tx) error {
 		q := tx.NewSelect().Model((*quota.OfOrg)(nil)).Column("guid").Where("org_guid = '' AND name_key = ?", defaultQuota)
 		err := f.DB.ForUpdate(q).Scan(ctx, &o.QuotaGUID)
 		if errors.Is(err, sql.ErrNoRows) {
@@ -108,7 +108,7 @@ func (f *Family) createOrg(c *rest.Call) (*access.Organization, error) {
 		}
 		for _, t := range []access.Role{access.OrgUser, access.OrgManager} {
 			r := &access.RoleRow{Type: t, UserGUID: c.Caller.GUID, OrgGUID: o.GUID}
-			if err := addRole(ctx, tx, c, r, c.Caller.UserName); err != nil {
+			if err := f.addRole(ctx, tx, c, r, c.Caller.UserName); err != nil {
 				return err
 			}
 		}

@@ -3,6 +3,7 @@ package org
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -171,11 +172,11 @@ func (f *Family) createRole(c *rest.Call) (*access.RoleRow, error) {
 		return nil, err
 	}
 	r.UserGUID = string(user.ID)
-	err = c.Write(func(ctx context.Context, tx bun.Tx) error {
+	err = writeRoles(c, func(ctx context.Context, tx bun.Tx) error {
 		if err := f.holdForRole(ctx, tx, r); err != nil {
 			return err
 		}
-		return addRole(ctx, tx, c, r, user.Name)
+		return f.addRole(ctx, tx, c, r, user.Name)
 	})
 	if sql.IsUnique(err) {
 		name := user.Name
@@ -210,18 +211,11 @@ func (f *Family) mayGiveRole(c *rest.Call, r *access.RoleRow) (place string, err
 
 const notInOrg = "Users cannot be assigned roles in a space if they do not have a role in that space's organization."
 
-// holdForRole holds the place of the role, and makes sure that the user is in the organization: of a space's role it
-// is asked, by an organization's role it becomes so.
+// holdForRole holds the place of the role. Roles in spaces are for who is in the organization, which nobody leaves meanwhile:
+// removeRole holds it, too.
 func (f *Family) holdForRole(ctx context.Context, tx bun.Tx, r *access.RoleRow) error {
 	if r.SpaceGUID == "" {
-		if err := access.HoldOrg(ctx, f.DB, tx, r.OrgGUID); err != nil {
-			return err
-		}
-		ok, err := tx.NewSelect().Model((*access.User)(nil)).Where("guid = ?", r.UserGUID).Exists(ctx)
-		if err != nil || ok {
-			return err
-		}
-		return row.Insert(ctx, tx, &access.User{Labelled: row.Labelled{Row: row.Row{GUID: r.UserGUID}}})
+		return access.HoldOrg(ctx, f.DB, tx, r.OrgGUID)
 	}
 	if err := access.HoldOrg(ctx, f.DB, tx, r.OrgGUID); err != nil {
 		return err
@@ -281,8 +275,31 @@ func (f *Family) resolve(c *rest.Call, u userRef, r *access.RoleRow) (cf.User, e
 	return cf.User{}, rest.Unprocessable("No user exists with the username '%s'.", u.Name.V)
 }
 
-// addRole writes the role and its event.
-func addRole(ctx context.Context, tx bun.Tx, c *rest.Call, r *access.RoleRow, user string) error {
+// errNewUser: another transaction made the row of the user at the same time.
+var errNewUser = errors.New("the user was made meanwhile")
+
+// writeRoles is c.Write for what adds roles.
+func writeRoles(c *rest.Call, fn func(ctx context.Context, tx bun.Tx) error) error {
+	for {
+		if err := c.Write(fn); !errors.Is(err, errNewUser) {
+			return err
+		}
+	}
+}
+
+// addRole writes the role and its event. It holds the user, who gets a row by the first role, so that none is left of a user
+// who is deleted.
+func (f *Family) addRole(ctx context.Context, tx bun.Tx, c *rest.Call, r *access.RoleRow, user string) error {
+	u := &access.User{Labelled: row.Labelled{Row: row.Row{GUID: r.UserGUID}}}
+	err := row.Lock(ctx, f.DB, tx, u)
+	if errors.Is(err, sql.ErrNoRows) {
+		if err = row.Insert(ctx, tx, u); sql.IsUnique(err) {
+			return errNewUser
+		}
+	}
+	if err != nil {
+		return err
+	}
 	if err := row.Insert(ctx, tx, r); err != nil {
 		return err
 	}
@@ -325,6 +342,9 @@ func (f *Family) removeRole(ctx context.Context, j *job.Job) error {
 		return cf.Wrap(cf.KindUnavailable, "UaaUnavailable", "", err)
 	}
 	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := f.DB.LockRow(ctx, tx, "rest_organizations", r.OrgGUID); err != nil { // as whoever gives a role in its spaces
+			return err
+		}
 		if err := row.Lock(ctx, f.DB, tx, &r); err != nil {
 			return gone(err)
 		}
