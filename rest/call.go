@@ -147,6 +147,9 @@ func Find[T any](c *Call, kind, guid string) (*T, error) {
 // MayWriteSpace answers nil when the caller has one of the roles there and nothing is suspended.
 func (c *Call) MayWriteSpace(space string, roles ...access.Role) error {
 	s, err := access.SpaceByGUID(c.Ctx(), c.DB(), space)
+	if cf.IsKind(err, cf.KindNotFound) { // deleted since the caller saw it
+		return access.NoSpace()
+	}
 	if err != nil {
 		return err
 	}

@@ -113,6 +113,9 @@ func (s *Services) createBinding(c *rest.Call) (*Binding, error) {
 	if err != nil {
 		return nil, err
 	}
+	if space == "" { // deleted since
+		return nil, noApp(in.app.V)
+	}
 	if err := c.MayWriteSpace(space, access.AppManagers...); err != nil {
 		return nil, err
 	}

@@ -106,9 +106,12 @@ func (f *Family) createOrg(c *rest.Call) (*access.Organization, error) {
 		if err := c.Event(ctx, tx, "audit.organization.create", orgTarget(o)); err != nil || c.Caller.Admin() {
 			return err
 		}
+		if err := f.holdUser(ctx, tx, c.Caller.GUID); err != nil {
+			return err
+		}
 		for _, t := range []access.Role{access.OrgUser, access.OrgManager} {
 			r := &access.RoleRow{Type: t, UserGUID: c.Caller.GUID, OrgGUID: o.GUID}
-			if err := f.addRole(ctx, tx, c, r, c.Caller.UserName); err != nil {
+			if err := addRole(ctx, tx, c, r, c.Caller.UserName); err != nil {
 				return err
 			}
 		}

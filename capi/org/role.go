@@ -176,7 +176,7 @@ func (f *Family) createRole(c *rest.Call) (*access.RoleRow, error) {
 		if err := f.holdForRole(ctx, tx, r); err != nil {
 			return err
 		}
-		return f.addRole(ctx, tx, c, r, user.Name)
+		return addRole(ctx, tx, c, r, user.Name)
 	})
 	if sql.IsUnique(err) {
 		name := user.Name
@@ -211,16 +211,19 @@ func (f *Family) mayGiveRole(c *rest.Call, r *access.RoleRow) (place string, err
 
 const notInOrg = "Users cannot be assigned roles in a space if they do not have a role in that space's organization."
 
-// holdForRole holds the place of the role. Roles in spaces are for who is in the organization, which nobody leaves meanwhile:
-// removeRole holds it, too.
+// holdForRole holds the place of the role and its user, in the order organization, space, user. Roles in spaces are for who is in
+// the organization, which nobody leaves meanwhile: removeRole and removeUser hold the same.
 func (f *Family) holdForRole(ctx context.Context, tx bun.Tx, r *access.RoleRow) error {
-	if r.SpaceGUID == "" {
-		return access.HoldOrg(ctx, f.DB, tx, r.OrgGUID)
-	}
 	if err := access.HoldOrg(ctx, f.DB, tx, r.OrgGUID); err != nil {
 		return err
 	}
+	if r.SpaceGUID == "" {
+		return f.holdUser(ctx, tx, r.UserGUID)
+	}
 	if err := access.HoldSpace(ctx, f.DB, tx, r.SpaceGUID); err != nil {
+		return err
+	}
+	if err := f.holdUser(ctx, tx, r.UserGUID); err != nil {
 		return err
 	}
 	ok, err := tx.NewSelect().Model((*access.RoleRow)(nil)).
@@ -229,6 +232,30 @@ func (f *Family) holdForRole(ctx context.Context, tx bun.Tx, r *access.RoleRow) 
 		return rest.Unprocessable(notInOrg)
 	}
 	return err
+}
+
+// errNewUser: another transaction made the row of the user at the same time.
+var errNewUser = errors.New("the user was made meanwhile")
+
+// holdUser holds the row of a user, who gets one by the first role, so that no role is left of a user who is deleted.
+func (f *Family) holdUser(ctx context.Context, tx bun.Tx, guid string) error {
+	u := &access.User{Labelled: row.Labelled{Row: row.Row{GUID: guid}}}
+	err := row.Lock(ctx, f.DB, tx, u)
+	if errors.Is(err, sql.ErrNoRows) {
+		if err = row.Insert(ctx, tx, u); sql.IsUnique(err) {
+			return errNewUser
+		}
+	}
+	return err
+}
+
+// writeRoles is c.Write for what adds roles.
+func writeRoles(c *rest.Call, fn func(ctx context.Context, tx bun.Tx) error) error {
+	for {
+		if err := c.Write(fn); !errors.Is(err, errNewUser) {
+			return err
+		}
+	}
 }
 
 // resolve finds the user whom a role names, in UAA.
@@ -275,31 +302,8 @@ func (f *Family) resolve(c *rest.Call, u userRef, r *access.RoleRow) (cf.User, e
 	return cf.User{}, rest.Unprocessable("No user exists with the username '%s'.", u.Name.V)
 }
 
-// errNewUser: another transaction made the row of the user at the same time.
-var errNewUser = errors.New("the user was made meanwhile")
-
-// writeRoles is c.Write for what adds roles.
-func writeRoles(c *rest.Call, fn func(ctx context.Context, tx bun.Tx) error) error {
-	for {
-		if err := c.Write(fn); !errors.Is(err, errNewUser) {
-			return err
-		}
-	}
-}
-
-// addRole writes the role and its event. It holds the user, who gets a row by the first role, so that none is left of a user
-// who is deleted.
-func (f *Family) addRole(ctx context.Context, tx bun.Tx, c *rest.Call, r *access.RoleRow, user string) error {
-	u := &access.User{Labelled: row.Labelled{Row: row.Row{GUID: r.UserGUID}}}
-	err := row.Lock(ctx, f.DB, tx, u)
-	if errors.Is(err, sql.ErrNoRows) {
-		if err = row.Insert(ctx, tx, u); sql.IsUnique(err) {
-			return errNewUser
-		}
-	}
-	if err != nil {
-		return err
-	}
+// addRole writes the role and its event.
+func addRole(ctx context.Context, tx bun.Tx, c *rest.Call, r *access.RoleRow, user string) error {
 	if err := row.Insert(ctx, tx, r); err != nil {
 		return err
 	}
