@@ -59,8 +59,6 @@ func instanceView(c *rest.Call, i *Instance) rest.Object {
 	}
 }
 
-const noSpace = "Invalid space. Ensure that the space exists and you have access to it."
-
 func (s *Services) createInstance(c *rest.Call) (*Instance, error) {
 	if !c.Caller.Admin() {
 		if err := access.Enabled(c.Ctx(), c.DB(), "service_instance_creation"); err != nil {
@@ -73,7 +71,7 @@ func (s *Services) createInstance(c *rest.Call) (*Instance, error) {
 	}
 	space, err := rest.Find[access.Space](c, "space", in.space.V)
 	if cf.IsKind(err, cf.KindNotFound) {
-		return nil, rest.Unprocessable(noSpace)
+		return nil, access.NoSpace()
 	}
 	if err != nil {
 		return nil, err

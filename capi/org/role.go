@@ -188,19 +188,20 @@ func (f *Family) createRole(c *rest.Call) (*access.RoleRow, error) {
 	return r, err
 }
 
-// mayGiveRole asks whether the caller may give or take the role, completes its organization, and names the place.
+// mayGiveRole asks whether the caller may give or take the role, completes its organization, and names the place. A place that the
+// caller does not see is forbidden, as in Cloud Controller's RolesController.
 func (f *Family) mayGiveRole(c *rest.Call, r *access.RoleRow) (place string, err error) {
 	if r.SpaceGUID != "" {
-		s, err := rest.Find[access.Space](c, "space", r.SpaceGUID)
+		s, err := access.SpaceByGUID(c.Ctx(), c.DB(), r.SpaceGUID)
 		if cf.IsKind(err, cf.KindNotFound) {
-			return "", rest.Unprocessable("Invalid space. Ensure that the space exists and you have access to it.")
+			return "", access.NoSpace()
 		} else if err != nil {
 			return "", err
 		}
 		r.OrgGUID = s.OrgGUID
 		return fmt.Sprintf("space '%s'", s.Name), access.MayWriteSpace(c.Ctx(), c.DB(), s, access.SpaceUpdaters...)
 	}
-	o, err := rest.Find[access.Organization](c, "organization", r.OrgGUID)
+	o, err := access.OrgByGUID(c.Ctx(), c.DB(), r.OrgGUID)
 	if cf.IsKind(err, cf.KindNotFound) {
 		return "", rest.Unprocessable("Invalid organization. Ensure that the organization exists and you have access to it.")
 	} else if err != nil {

@@ -109,7 +109,7 @@ func (f *Family) createSpaceQuota(c *rest.Call) (*quota.OfSpace, error) {
 	if err := rest.Take(c, &in); err != nil {
 		return nil, err
 	}
-	o, err := rest.Find[access.Organization](c, "organization", in.org.V)
+	o, err := access.OrgByGUID(c.Ctx(), c.DB(), in.org.V) // one that the caller does not see is forbidden, as in SpaceQuotasController
 	if cf.IsKind(err, cf.KindNotFound) {
 		return nil, rest.Unprocessable("Organization with guid '%s' does not exist, or you do not have access to it.", in.org.V)
 	} else if err != nil {

@@ -253,12 +253,12 @@ func deleteDomain(c *rest.Call, d *Domain) error {
 
 // removeDomain is the job domain.delete.
 func (f *Family) removeDomain(ctx context.Context, j *job.Job) error {
-	return f.removeDomains(ctx, "guid = ?", j.ResourceGUID)
+	return f.removeDomains(ctx, "guid = ?", j.ResourceGUID, nil)
 }
 
-// EmptyOrg takes away what an organization that is being deleted has: its domains, and its share of others'.
+// EmptyOrg takes away what an organization that is being deleted has: its domains, unless others share them, and its share of others'.
 func (f *Family) EmptyOrg(ctx context.Context, org string) error {
-	if err := f.removeDomains(ctx, "org_guid = ?", org); err != nil {
+	if err := f.removeDomains(ctx, "org_guid = ?", org, unshared); err != nil {
 		return err
 	}
 	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
@@ -267,14 +267,33 @@ func (f *Family) EmptyOrg(ctx context.Context, org string) error {
 	})
 }
 
-// removeDomains deletes the domains that meet the condition with their routes, and tells the apps.
-func (f *Family) removeDomains(ctx context.Context, where, arg string) error {
+// unshared refuses, in the words of Cloud Controller's OrganizationDelete, domains that others share.
+func unshared(ctx context.Context, tx bun.Tx, guids []string) error {
+	var names, faults []string
+	err := tx.NewSelect().Model((*Domain)(nil)).Column("name").OrderExpr("id").
+		Where("guid IN (?) AND guid IN (SELECT domain_guid FROM route_shared_domains)", bun.List(guids)).Scan(ctx, &names)
+	for _, n := range names {
+		faults = append(faults, "Domain '"+n+"' is shared with other organizations. Unshare before deleting.")
+	}
+	if err == nil && faults != nil {
+		err = rest.Unprocessable("%s", strings.Join(faults, "\n\n"))
+	}
+	return err
+}
+
+// removeDomains deletes the domains that meet the condition with their routes, and tells the apps. may is asked once they are held.
+func (f *Family) removeDomains(ctx context.Context, where, arg string, may func(context.Context, bun.Tx, []string) error) error {
 	var apps []string
 	err := f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
 		var guids []string
 		err = f.DB.ForUpdate(tx.NewSelect().Model((*Domain)(nil)).Column("guid").Where(where, arg)).Scan(ctx, &guids)
 		if err != nil || len(guids) == 0 {
 			return err
+		}
+		if may != nil {
+			if err := may(ctx, tx, guids); err != nil {
+				return err
+			}
 		}
 		if apps, err = f.remove(ctx, tx, "domain_guid IN (?)", bun.List(guids)); err != nil {
 			return err

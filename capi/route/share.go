@@ -98,7 +98,7 @@ func mayShareWith(c *rest.Call, owner string, orgs []string) error {
 		}
 		if seen, err := c.Ref("organization", guid); err != nil {
 			return err
-		} else if !seen { // not to be told from one that does not exist
+		} else if !seen { // Cloud Controller's words differ here, and tell that it exists
 			return rest.Unprocessable("Organization with guid '%s' does not exist, or you do not have access to it.", guid)
 		}
 		err = access.MayWriteOrg(c.Ctx(), c.DB(), o, access.OrgWriters...)
