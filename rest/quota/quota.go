@@ -35,6 +35,9 @@ type Quota struct {
 	Holders []string         `bun:"-"` // guids of the organizations or spaces that have it, as far as the caller sees them
 }
 
+// Common gives what both kinds of quota have.
+func (q *Quota) Common() *Quota { return q }
+
 // OfOrg is a quota of organizations, OfSpace one of spaces.
 type (
 	OfOrg struct {
