@@ -156,6 +156,18 @@ func (c *Call) MayWriteSpace(space string, roles ...access.Role) error {
 	return access.MayWriteSpace(c.Ctx(), c.DB(), s, roles...)
 }
 
+// ReadsSecrets tells whether the caller may read the secrets of a space: by scope, or by one of the roles.
+func (c *Call) ReadsSecrets(space string, roles ...access.Role) (bool, error) {
+	if c.Caller.ReadsSecrets() {
+		return true, nil
+	}
+	s, err := access.SpaceByGUID(c.Ctx(), c.DB(), space)
+	if err != nil {
+		return false, err
+	}
+	return access.HasInSpace(c.Ctx(), c.DB(), c.Caller, s, roles...)
+}
+
 // Admins answers nil for admins.
 func (c *Call) Admins() error {
 	if c.Caller.Admin() {

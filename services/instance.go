@@ -180,7 +180,7 @@ func (s *Services) showCredentials(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
-	if ok, err := readsSecrets(c, i.SpaceGUID); err != nil || !ok {
+	if ok, err := c.ReadsSecrets(i.SpaceGUID, access.SecretReaders...); err != nil || !ok {
 		return orForbidden(err)
 	}
 	err = c.Write(func(ctx context.Context, tx bun.Tx) error { return record(ctx, tx, "show", i, nil) })
@@ -188,18 +188,6 @@ func (s *Services) showCredentials(c *rest.Call) error {
 		return err
 	}
 	return c.JSON(http.StatusOK, i.credentials())
-}
-
-// readsSecrets tells whether the caller may read the secrets of a space.
-func readsSecrets(c *rest.Call, guid string) (bool, error) {
-	if c.Caller.ReadsSecrets() {
-		return true, nil
-	}
-	space, err := access.SpaceByGUID(c.Ctx(), c.DB(), guid)
-	if err != nil {
-		return false, err
-	}
-	return access.HasInSpace(c.Ctx(), c.DB(), c.Caller, space, access.SecretReaders...)
 }
 
 func orForbidden(err error) error {

@@ -231,7 +231,7 @@ func (f *Flow) showManifest(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
-	if ok, err := app.Reads(c, a.SpaceGUID, access.SecretReaders...); err != nil || !ok {
+	if ok, err := c.ReadsSecrets(a.SpaceGUID, access.SecretReaders...); err != nil || !ok {
 		return errors.Join(err, access.Forbidden())
 	}
 	n, err := f.present(c.Ctx(), c.DB(), a)

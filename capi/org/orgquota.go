@@ -150,7 +150,7 @@ func (f *Family) applyOrgQuota(c *rest.Call) error {
 		return err
 	}
 	err = c.Write(func(ctx context.Context, tx bun.Tx) error {
-		if err := ofOrgs.hold(ctx, f, tx, q); err != nil {
+		if err := c.Lock(ctx, tx, q); err != nil {
 			return err
 		}
 		orgs, err := f.orgsFor(ctx, tx, in.guids, " do not exist")

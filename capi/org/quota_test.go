@@ -56,7 +56,7 @@ func TestQuotaWords(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"name":"Small"` + quotaHolders + `}}`: "Space Quota 'Small' already exists.",
 		`{"name":"x"}`:                          "Relationships 'relationships' is not an object",
-		`{"name":"x","relationships":{"organization":{"data":{"guid":"none"}}}}`:      "Organization with guid 'none' does not exist, or you do not have access to it.",
+		`{"name":"x","relationships":{"organization":{"data":{"guid":"none"}}}}`:       "Organization with guid 'none' does not exist, or you do not have access to it.",
 		`{"name":"x"` + quotaHolders + `,"spaces":{"data":[{"guid":"other-space"}]}}}`: `Spaces with guids ["other-space"] do not exist within the organization specified, or you do not have access to them.`,
 		`{"name":"x","routes":{"total_reserved_ports":6}` + quotaHolders + `}}`: "Total reserved ports must be -1, 0, or a positive integer, must be less than or equal to total routes, " +
 			"and must be less than or equal to total reserved ports for the organization quota.",

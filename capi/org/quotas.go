@@ -2,11 +2,9 @@ package org
 
 import (
 	"context"
-	"errors"
 
 	"github.com/uptrace/bun"
 
-	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
 	"ingot/rest/event"
@@ -87,15 +85,6 @@ func (k quotas) remove(ctx context.Context, f *Family, j *job.Job, n some) error
 		}
 		return event.Record(ctx, tx, "audit."+k.kind+".delete", k.target(n), nil)
 	})
-}
-
-// hold holds a quota that shall be given to somebody.
-func (k quotas) hold(ctx context.Context, f *Family, tx bun.Tx, n some) error {
-	err := row.Lock(ctx, f.DB, tx, n)
-	if errors.Is(err, sql.ErrNoRows) {
-		return rest.NotFound(k.kind)
-	}
-	return err
 }
 
 // unlimited holds the organizations or spaces that meet a condition, and names those with processes without a limit of their log rate.

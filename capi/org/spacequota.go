@@ -187,7 +187,7 @@ func (f *Family) applySpaceQuota(c *rest.Call) error {
 		return err
 	}
 	err = c.Write(func(ctx context.Context, tx bun.Tx) error {
-		if err := ofSpaces.hold(ctx, f, tx, q); err != nil {
+		if err := c.Lock(ctx, tx, q); err != nil {
 			return err
 		}
 		spaces, err := f.spacesFor(ctx, tx, in.guids)
