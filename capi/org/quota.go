@@ -111,7 +111,9 @@ func (t *quotaBody) limit(b *rest.Body, key string, most int, of func(l *quota.L
 // apply puts what the body says into a quota.
 func (t *quotaBody) apply(q *quota.Quota) {
 	q.Name = t.name.Or(q.Name)
-	q.NameKey = access.Fold(q.Name)
+	if q.NameKey = q.Name; q.OrgGUID == "" { // names of space quotas are case-sensitive
+		q.NameKey = access.Fold(q.Name)
+	}
 	l := &q.Limits.V
 	if t.new {
 		l.Services.Paid = true

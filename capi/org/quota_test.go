@@ -54,7 +54,7 @@ func TestQuotaWords(t *testing.T) {
 
 	s := a.Must(201, "boss", spaces, `{"name":"small"`+quotaHolders+`,"spaces":{"data":[{"guid":"acme-space"}]}}}`)
 	for body, want := range map[string]string{
-		`{"name":"Small"` + quotaHolders + `}}`: "Space Quota 'Small' already exists.",
+		`{"name":"small"` + quotaHolders + `}}`: "Space Quota 'small' already exists.",
 		`{"name":"x"}`:                          "Relationships 'relationships' is not an object",
 		`{"name":"x","relationships":{"organization":{"data":{"guid":"none"}}}}`:       "Organization with guid 'none' does not exist, or you do not have access to it.",
 		`{"name":"x"` + quotaHolders + `,"spaces":{"data":[{"guid":"other-space"}]}}}`: `Spaces with guids ["other-space"] do not exist within the organization specified, or you do not have access to them.`,

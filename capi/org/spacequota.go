@@ -19,7 +19,7 @@ func (f *Family) spaceQuotas() *rest.Resource[quota.OfSpace] {
 		Kind: "space_quota", Path: "/v3/space_quotas",
 		Visible: visibleSpaceQuotas, Unprocessable: true,
 		Filters: []rest.Filter{
-			{Param: "names", Where: "name_key IN (?)", Fold: true},
+			{Param: "names", Where: "name IN (?)"},
 			{Param: "organization_guids", Where: "org_guid IN (?)"},
 			{Param: "space_guids", Where: "guid IN (SELECT quota_guid FROM rest_spaces WHERE guid IN (?))"},
 		},

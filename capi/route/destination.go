@@ -86,12 +86,12 @@ func showDestinations(c *rest.Call, r *Route) error {
 }
 
 func (f *Family) setDestinations(c *rest.Call, replace bool) error {
-	r, err := f.Resource.Find(c, c.Arg("guid"))
-	if err != nil {
-		return err
-	}
 	t := destinationsBody{replace: replace}
 	if err := rest.Take(c, &t); err != nil {
+		return err
+	}
+	r, err := f.Resource.Find(c, c.Arg("guid"))
+	if err != nil {
 		return err
 	}
 	if err := c.MayWriteSpace(r.SpaceGUID, access.AppManagers...); err != nil {
@@ -279,12 +279,12 @@ func (t *protocolBody) Take(b *rest.Body) {
 }
 
 func (f *Family) patchDestination(c *rest.Call) error {
-	d, err := f.destination(c)
-	if err != nil {
+	var t protocolBody
+	if err := rest.Take(c, &t); err != nil { // before all else, here and where destinations are set, as in RoutesController
 		return err
 	}
-	var t protocolBody
-	if err := rest.Take(c, &t); err != nil {
+	d, err := f.destination(c)
+	if err != nil {
 		return err
 	}
 	err = c.Write(func(ctx context.Context, tx bun.Tx) error {

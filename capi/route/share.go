@@ -51,12 +51,12 @@ func (t *orgsBody) Take(b *rest.Body) {
 }
 
 func (f *Family) shareDomain(c *rest.Call) error {
-	d, err := f.Domains.Find(c, c.Arg("guid"))
-	if err != nil {
+	var t orgsBody
+	if err := rest.Take(c, &t); err != nil { // before all else, as in DomainsController
 		return err
 	}
-	var t orgsBody
-	if err := rest.Take(c, &t); err != nil {
+	d, err := f.Domains.Find(c, c.Arg("guid"))
+	if err != nil {
 		return err
 	}
 	if err := mayWriteDomain(c, d.OrgGUID); err != nil {
