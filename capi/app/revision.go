@@ -119,7 +119,7 @@ func (f *Family) revisionEnv(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
-	ok, err := Reads(c, r.SpaceGUID, access.SecretReaders...)
+	ok, err := c.ReadsSecrets(r.SpaceGUID, access.SecretReaders...)
 	if err == nil && !ok {
 		err = access.Forbidden()
 	}

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"math"
 	"net/http"
 	"strconv"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/uptrace/bun"
 
-	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
 	"ingot/rest/event"
@@ -241,9 +239,7 @@ func (f *Family) scale(c *rest.Call, p *Process) error {
 		if err != nil {
 			return err
 		}
-		if err := row.Lock(ctx, c.Store(), tx, p); errors.Is(err, sql.ErrNoRows) {
-			return rest.NotFound("process")
-		} else if err != nil {
+		if err := c.Lock(ctx, tx, p); err != nil {
 			return err
 		}
 		if err := Settled(ctx, tx, p, "scale"); err != nil {

@@ -173,9 +173,7 @@ func (f *Flow) turn(c *rest.Call, a *app.App, state app.State, verb, line string
 				return err
 			}
 		}
-		if err := row.Lock(ctx, f.DB, tx, a); errors.Is(err, sql.ErrNoRows) {
-			return rest.NotFound("app")
-		} else if err != nil {
+		if err := c.Lock(ctx, tx, a); err != nil {
 			return err
 		}
 		if a.Droplet == "" && state == app.Started {
