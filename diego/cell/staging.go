@@ -207,8 +207,9 @@ func (k *task) result(ctx context.Context) (*cf.StagingResult, error) {
 		Lifecycle struct {
 			Buildpacks []cf.DetectedBuildpack `json:"buildpacks"`
 		} `json:"lifecycle_metadata"`
-		ProcessTypes map[string]string `json:"process_types"`
-		Metadata     string            `json:"execution_metadata"`
+		ProcessTypes map[string]string  `json:"process_types"`
+		Sidecars     []cf.StagedSidecar `json:"sidecars"`
+		Metadata     string             `json:"execution_metadata"`
 	}
 	var text []byte
 	_, err := k.read(ctx, resultAt, func(r io.Reader) (cf.Blob, error) {
@@ -223,7 +224,7 @@ func (k *task) result(ctx context.Context) (*cf.StagingResult, error) {
 		slog.Error("staging left no result", "cell", k.c.ID, "task", k.handle(), "error", err)
 		return nil, errors.New("failed to fetch result")
 	}
-	return &cf.StagingResult{ProcessTypes: doc.ProcessTypes, Buildpacks: doc.Lifecycle.Buildpacks, Metadata: doc.Metadata}, nil
+	return &cf.StagingResult{ProcessTypes: doc.ProcessTypes, Buildpacks: doc.Lifecycle.Buildpacks, Sidecars: doc.Sidecars, Metadata: doc.Metadata}, nil
 }
 
 // size is how CF writes sizes: 512B, 1.5K, 20M.
