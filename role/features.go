@@ -36,7 +36,7 @@ func features() []feature {
 		{"encryption of secrets in the database", "beta", "variables, buildpack URLs, job payloads, LRPs and tasks; keys rotate online; the key file beside the data protects copies of the database, not a stolen disk"},
 		{"rate limits", "beta", "20,000 requests an hour a user, 1,000 an address without a token, admins exempt; counted in each API process"},
 		{"tasks", "beta", ""},
-		{"sidecars", "beta", "of the API and of manifests; those that a buildpack declares are absent"},
+		{"sidecars", "beta", "of the API, of manifests and of buildpacks (launch.yml)"},
 		{"user-provided services", "beta", "instances, bindings, VCAP_SERVICES; keys and sharing are refused as in Cloud Foundry"},
 		{"service brokers, managed services", "absent", "their lists are empty"},
 		{"services in files (file-based-vcap-services, service-binding-k8s)", "absent", ""},

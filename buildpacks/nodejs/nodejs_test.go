@@ -33,6 +33,14 @@ default_versions: [{name: node, version: 22.x}]
 dependencies:
 - {name: node, version: 22.23.3, file: node.tar.zst}
 - {name: node, version: 24.21.0, file: node.tar.zst}
+- {name: yarn, version: 1.22.22, file: yarn.tar.zst}
+`
+
+// fakeYarn: see fakeNPM.
+const fakeYarn = `#!/bin/sh
+echo "yarn $* mirror=$YARN_YARN_OFFLINE_MIRROR nodedir=$npm_config_nodedir" >>"$CALLS"
+[ "$1" = install ] && mkdir -p node_modules/express
+exit 0
 `
 
 // staging is one app with its cache and a buildpack that carries the fake npm.
@@ -52,12 +60,13 @@ func newStaging(t *testing.T, pairs ...string) *staging {
 	st := &staging{root: t.TempDir(), build: t.TempDir(), cache: t.TempDir(), calls: filepath.Join(t.TempDir(), "calls")}
 	t.Setenv("CALLS", st.calls)
 	put(t, st.root, "VERSION", "1.2.3\n", "manifest.yml", manifest)
-	archive(t, filepath.Join(st.root, "node.tar.zst"))
+	archive(t, filepath.Join(st.root, "node.tar.zst"), "bin/npm", fakeNPM)
+	archive(t, filepath.Join(st.root, "yarn.tar.zst"), "bin/yarn", fakeYarn)
 	put(t, st.build, pairs...)
 	return st
 }
 
-func archive(t *testing.T, path string) {
+func archive(t *testing.T, path, name, text string) {
 	t.Helper()
 	f, err := os.Create(path)
 	if err != nil {
@@ -68,10 +77,10 @@ func archive(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 	w := tar.NewWriter(z)
-	if err := w.WriteHeader(&tar.Header{Name: "bin/npm", Mode: 0o755, Size: int64(len(fakeNPM))}); err != nil {
+	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(text))}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.Write([]byte(fakeNPM)); err != nil {
+	if _, err := w.Write([]byte(text)); err != nil {
 		t.Fatal(err)
 	}
 	for _, close := range []func() error{w.Close, z.Close, f.Close} {
@@ -247,7 +256,8 @@ func TestSupplyRefuses(t *testing.T) {
 		"io.js":                         {[]string{"package.json", `{"engines": {"iojs": "1"}}`}, "io.js not supported by this buildpack"},
 		"broken JSON":                   {[]string{"package.json", `{"engines": `}, "unable to load package.json"},
 		"a bad .nvmrc":                  {[]string{"package.json", "{}", ".nvmrc", "$(reboot)"}, "invalid version $(reboot) specified in .nvmrc"},
-		"Yarn":                          {[]string{"package.json", "{}", "yarn.lock", ""}, "this buildpack has no Yarn"},
+		"Yarn 2":                        {[]string{"package.json", "{}", "yarn.lock", "# a file\n\n__metadata:\n  version: 8\n"}, "written by Yarn 2 or newer"},
+		"another Yarn":                  {[]string{"package.json", `{"engines": {"yarn": "3.x"}}`}, "unable to install yarn: package.json requested 3.x, buildpack only includes yarn version 1.22.22"},
 	} {
 		st := newStaging(t, c.files...)
 		if _, out, err := st.supply(t); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -256,11 +266,35 @@ func TestSupplyRefuses(t *testing.T) {
 	}
 }
 
+// As CF's src/nodejs/yarn: the lock is followed, and a mirror in the app is enough.
+func TestSupplyWithYarn(t *testing.T) {
+	st := newStaging(t, "package.json", `{"scripts": {"heroku-postbuild": "x"}}`, "yarn.lock", "# yarn lockfile v1\n", "package-lock.json", "{}")
+	if _, out, err := st.supply(t); err != nil || !strings.Contains(out, "Installing node modules (yarn.lock)") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	calls := get(t, st.calls)
+	if !strings.Contains(calls, "yarn install --pure-lockfile --ignore-engines --check-files") || !strings.Contains(calls, "yarn run heroku-postbuild") ||
+		strings.Contains(calls, "npm install") || strings.Contains(calls, "--offline") || !strings.Contains(calls, "mirror= nodedir=/") {
+		t.Errorf("called were\n%s", calls)
+	}
+	put(t, st.build, offline+"/express-1.tgz", "")
+	if _, out, err := st.again(t); err != nil || !strings.Contains(out, "Restoring node modules from the cache") || !strings.Contains(out, "Found yarn mirror directory") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if calls := strings.TrimPrefix(get(t, st.calls), calls); !strings.Contains(calls, "--offline mirror="+filepath.Join(st.build, offline)) {
+		t.Errorf("called were\n%s", calls)
+	}
+	if _, err := os.Stat(filepath.Join(st.build, offline)); err == nil {
+		t.Error("the mirror is in the droplet")
+	}
+}
+
 func TestSupplyShowsWhyNPMFailed(t *testing.T) {
 	st := newStaging(t, "package.json", "{}")
 	t.Setenv("FAIL", "1")
 	_, out, err := st.supply(t)
-	if err == nil || !strings.Contains(err.Error(), "unable to build dependencies: exit status 1") || !strings.Contains(out, "npm error code E404") {
+	if err == nil || !strings.Contains(err.Error(), "unable to build dependencies: exit status 1") || !strings.Contains(out, "npm error code E404") ||
+		!strings.Contains(out, "Where no package registry can be reached, push the app with its modules: node_modules") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

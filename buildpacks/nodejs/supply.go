@@ -2,7 +2,6 @@ package nodejs
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,9 +20,6 @@ func Supply(s *stager.Stager) error {
 	a, err := read(s)
 	if err != nil {
 		return err
-	}
-	if s.Has("yarn.lock") && !s.Has("package-lock.json") && !s.Has("npm-shrinkwrap.json") {
-		return errors.New("this app is locked by a yarn.lock, and this buildpack has no Yarn: add a package-lock.json (npm install --package-lock-only)")
 	}
 	s.Info("engines.node (package.json): %s", or(a.Engines.Node, "unspecified"))
 	s.Info("engines.npm (package.json): %s", or(a.Engines.NPM, "unspecified (use default)"))
@@ -48,7 +44,11 @@ func Supply(s *stager.Stager) error {
 	if err := n.ensure(a.Engines.NPM); err != nil {
 		return fmt.Errorf("unable to install npm: %w", err)
 	}
+	if err := n.ensureYarn(a.Engines.Yarn); err != nil {
+		return fmt.Errorf("unable to install yarn: %w", err)
+	}
 	if err := n.modules(a); err != nil {
+		s.Info("Where no package registry can be reached, push the app with its modules: %s", map[bool]string{false: "node_modules", true: offline}[n.yarn])
 		return fmt.Errorf("unable to build dependencies: %w", err)
 	}
 	return s.SetEnv("NODE_PATH", filepath.Join(s.Build, "node_modules"))
@@ -118,11 +118,12 @@ type npm struct {
 	*stager.Stager
 	node  string // version
 	cache string // npm's download cache, for this staging only: the modules themselves are what is kept
+	yarn  bool   // is what the app is locked for
 }
 
 func newNPM(s *stager.Stager, node string) (*npm, error) {
 	cache, err := os.MkdirTemp("", "npm")
-	return &npm{s, node, cache}, err
+	return &npm{s, node, cache, s.Has("yarn.lock")}, err
 }
 
 func (n *npm) close() { _ = os.RemoveAll(n.cache) }
@@ -169,7 +170,7 @@ func (n *npm) ensure(wanted string) error {
 // modules makes the app's node_modules.
 func (n *npm) modules(a app) error {
 	n.Step("Building dependencies")
-	vendored := n.Has("node_modules")
+	vendored := n.Has("node_modules") && !n.yarn // Yarn makes right what is there
 	steps := []func() error{n.script(a, "heroku-prebuild"), n.install, n.script(a, "heroku-postbuild"), n.keep}
 	if vendored {
 		steps = []func() error{n.script(a, "heroku-prebuild"), n.rebuild, n.script(a, "heroku-postbuild")}
@@ -187,6 +188,10 @@ func (n *npm) script(a app, name string) func() error {
 	return func() error {
 		if a.Scripts[name] == "" {
 			return nil
+		}
+		if n.yarn {
+			n.Info("Running %s (yarn)", name)
+			return n.runYarn("run", name)
 		}
 		n.Info("Running %s (npm)", name)
 		return n.run("run", name)
@@ -226,6 +231,9 @@ func (n *npm) install() error {
 	}
 	if err := n.restore(); err != nil {
 		return err
+	}
+	if n.yarn {
+		return n.installYarn()
 	}
 	n.Info("Installing node modules (%s)", n.manifests())
 	return n.run("install")

@@ -106,7 +106,7 @@ func (f *Family) insertDroplet(ctx context.Context, tx bun.Tx, d *Droplet, sourc
 			return rest.Unprocessable("source droplet is not staged")
 		}
 		d.State, d.Blob, d.SHA256, d.Size, d.Stack = Staged, s.Blob, s.SHA256, s.Size, s.Stack
-		d.ProcessTypes, d.Buildpacks, d.Execution = s.ProcessTypes, s.Buildpacks, s.Execution
+		d.ProcessTypes, d.Sidecars, d.Buildpacks, d.Execution = s.ProcessTypes, s.Sidecars, s.Buildpacks, s.Execution
 		data = map[string]any{"request": map[string]any{"source_droplet_guid": source}}
 	} else {
 		stack, err := f.Stack(ctx, tx, d.AppGUID)

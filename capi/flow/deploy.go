@@ -357,5 +357,8 @@ func mapDroplet(ctx context.Context, tx bun.Tx, a *app.App, guid string) error {
 	if err := app.Record(ctx, tx, "audit.app.droplet.mapped", a, data); err != nil {
 		return err
 	}
-	return app.TakeTypes(ctx, tx, a, d.ProcessTypes.V)
+	if err := app.TakeTypes(ctx, tx, a, d.ProcessTypes.V); err != nil {
+		return err
+	}
+	return takeSidecars(ctx, tx, a, d.Sidecars.V)
 }

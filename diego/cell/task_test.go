@@ -130,7 +130,7 @@ func (w *world) staging() cf.Task {
 }
 
 const document = `{"lifecycle_metadata":{"buildpack_key":"go_buildpack","detected_buildpack":"go","buildpacks":[{"key":"ruby_buildpack","name":"ruby","version":"1.2"},{"key":"go_buildpack","name":"go","detect_output":"go"}]},` +
-	`"process_types":{"web":"./go"},"execution_metadata":"","lifecycle_type":"buildpack"}`
+	`"process_types":{"web":"./go"},"sidecars":[{"name":"agent","process_types":["web"],"command":"./agent","memory":10}],"execution_metadata":"","lifecycle_type":"buildpack"}`
 
 // builds makes Exec behave as a staging container does.
 func (w *world) builds(build func(ctx context.Context, p cf.Program, s cf.Streams) int) {
@@ -174,7 +174,8 @@ func TestStaging(t *testing.T) {
 	digest := hex.EncodeToString(sum[:])
 	r := got.Result
 	if got.Failed || r == nil || r.Droplet != "droplets/"+digest || r.SHA256 != digest || r.Size != 13 || r.ProcessTypes["web"] != "./go" || len(r.Buildpacks) != 2 ||
-		r.Buildpacks[0] != (cf.DetectedBuildpack{Key: "ruby_buildpack", Name: "ruby", Version: "1.2"}) || r.Buildpacks[1].DetectOutput != "go" {
+		r.Buildpacks[0] != (cf.DetectedBuildpack{Key: "ruby_buildpack", Name: "ruby", Version: "1.2"}) || r.Buildpacks[1].DetectOutput != "go" ||
+		len(r.Sidecars) != 1 || r.Sidecars[0].Name != "agent" || r.Sidecars[0].Command != "./agent" || r.Sidecars[0].ProcessTypes[0] != "web" || r.Sidecars[0].MemoryMB != 10 {
 		t.Errorf("done %+v, result %+v", got, r)
 	}
 	if string(w.store.blobs["buildpack_cache/app-cflinuxfs4"]) != "cache bytes" {

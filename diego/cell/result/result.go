@@ -18,8 +18,9 @@ func Read(r io.Reader) (*cf.StagingResult, error) {
 		Lifecycle struct {
 			Buildpacks []cf.DetectedBuildpack `json:"buildpacks"`
 		} `json:"lifecycle_metadata"`
-		ProcessTypes map[string]string `json:"process_types"`
-		Metadata     string            `json:"execution_metadata"`
+		ProcessTypes map[string]string  `json:"process_types"`
+		Sidecars     []cf.StagedSidecar `json:"sidecars"`
+		Metadata     string             `json:"execution_metadata"`
 	}
 	text, err := io.ReadAll(io.LimitReader(r, Max))
 	if err == nil {
@@ -28,5 +29,5 @@ func Read(r io.Reader) (*cf.StagingResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &cf.StagingResult{ProcessTypes: doc.ProcessTypes, Buildpacks: doc.Lifecycle.Buildpacks, Metadata: doc.Metadata}, nil
+	return &cf.StagingResult{ProcessTypes: doc.ProcessTypes, Buildpacks: doc.Lifecycle.Buildpacks, Sidecars: doc.Sidecars, Metadata: doc.Metadata}, nil
 }
