@@ -68,6 +68,7 @@ func TestManifestJobs(t *testing.T) {
 	w.Must(201, "admin", "POST /v3/routes", strings.ReplaceAll(routeBody("far", "", w.domain("apps.ingot.test")), "own-space", "other-space"))
 	for _, c := range []struct{ text, want string }{
 		{"{name: a, memory: 64M, services: [db]}", "For application 'a': Service instance 'db' not found"},
+		{"{name: a, timeout: 181}", "For application 'a': health_check_timeout Maximum exceeded: max 180s"},
 		{"{name: a, memory: 64M, routes: [{route: x.example.org}]}", "For application 'a': No domains exist for route x.example.org"},
 		{"{name: a, memory: 64M, routes: [{route: far.apps.ingot.test}]}", "For application 'a': For route 'far.apps.ingot.test': Routes cannot be mapped to destinations in different spaces"},
 		{"{name: a, memory: 64M, routes: [{route: apps.ingot.test}]}", "For application 'a': For route 'apps.ingot.test': Missing host. Routes in shared domains must have a host defined."},

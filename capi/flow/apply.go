@@ -109,6 +109,10 @@ func (f *Flow) applyProcesses(ctx context.Context, tx bun.Tx, h *quota.Held, a *
 		byType[p.Type] = p
 	}
 	for _, w := range want {
+		ch := change(w)
+		if err := ch.Allowed(); err != nil {
+			return err
+		}
 		p := byType[w.Type]
 		if p == nil {
 			if p, err = app.AddProcess(ctx, tx, a, w.Type); err != nil {
@@ -120,7 +124,7 @@ func (f *Flow) applyProcesses(ctx context.Context, tx bun.Tx, h *quota.Held, a *
 		}
 		before, sized := *p, *p
 		app.Change{Instances: w.Instances, MemoryMB: w.MemoryMB, DiskMB: w.DiskMB, LogRate: w.LogRate}.Apply(&sized)
-		change(w).Apply(p)
+		ch.Apply(p)
 		if reflect.DeepEqual(*p, before) {
 			continue
 		}
