@@ -83,6 +83,12 @@ func TestManifestJobs(t *testing.T) {
 	if p.Get("resources", 0, "memory_in_mb") != float64(1024) {
 		t.Errorf("a failed manifest changed the app: %s", p.Text)
 	}
+	w.Role("dev", access.SpaceDeveloper, "own")
+	w.Must(200, "admin", "PATCH /v3/feature_flags/route_creation", map[string]any{"enabled": false})
+	j := w.Job(w.must(202, w.yaml("dev", applyLine, "applications: [{name: f, default-route: true}]")))
+	if j.Detail() != "For application 'f': Feature Disabled: route_creation" || j.Get("errors", 0, "code") != 330002.0 {
+		t.Error(j.Text)
+	}
 	w.Job(w.Must(202, "admin", "DELETE /v3/domains/"+w.domain("apps.ingot.test"), nil))
 	if _, detail := w.applied("applications: [{name: c, random-route: true}]"); detail != "For application 'c': No default domains available" {
 		t.Error(detail)

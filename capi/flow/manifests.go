@@ -168,11 +168,12 @@ func (f *Flow) skeleton(ctx context.Context, tx bun.Tx, s *access.Space, m manif
 // named says of which app an error speaks.
 func named(name string, err error) error {
 	var e *cf.Error
-	if err == nil || !errors.As(err, &e) || strings.HasPrefix(e.Public, "For application '") {
+	if !errors.As(err, &e) || e.Before != "" || strings.HasPrefix(e.Public, "For application '") {
 		return err
 	}
-	_, faults := fault.Describe(e)
-	return &cf.Error{Kind: e.Kind, Code: e.Code, Public: "For application '" + name + "': " + faults[0].Detail, Cause: e.Cause}
+	about := *e
+	about.Before = "For application '" + name + "': "
+	return &about
 }
 
 // runManifest is the job space.apply_manifest. An app is applied in one commit; after a crash all are applied again.

@@ -178,7 +178,7 @@ func Describe(err error) (status int, faults []Fault) {
 			c = code{unknown.Code, "", http.StatusInternalServerError, unknown.Detail}
 			one = &cf.Error{}
 		}
-		f := Fault{c.Code, "CF-" + c.Title, c.words(one.Public)}
+		f := Fault{c.Code, "CF-" + c.Title, one.Before + c.words(one.Public)}
 		if c.Title == "" {
 			f.Title = unknown.Title
 		}
