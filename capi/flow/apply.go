@@ -109,8 +109,7 @@ func (f *Flow) applyProcesses(ctx context.Context, tx bun.Tx, h *quota.Held, a *
 		byType[p.Type] = p
 	}
 	for _, w := range want {
-		ch := change(w)
-		if err := ch.Allowed(); err != nil {
+		if err := change(w).Allowed(); err != nil {
 			return err
 		}
 		p := byType[w.Type]
@@ -124,7 +123,7 @@ func (f *Flow) applyProcesses(ctx context.Context, tx bun.Tx, h *quota.Held, a *
 		}
 		before, sized := *p, *p
 		app.Change{Instances: w.Instances, MemoryMB: w.MemoryMB, DiskMB: w.DiskMB, LogRate: w.LogRate}.Apply(&sized)
-		ch.Apply(p)
+		change(w).Apply(p)
 		if reflect.DeepEqual(*p, before) {
 			continue
 		}
