@@ -66,6 +66,10 @@ type Room interface {
 
 // Start brings the tables up to date, starts the jobs that an earlier process left, and begins to converge.
 func (a *API) Start(ctx context.Context) error {
+	if a.Limits == nil {
+		a.Limits = &limit.Requests{}
+	}
+	a.Info.Hourly = a.Limits.Hourly()
 	a.Org = &org.Family{DB: a.DB, Directory: a.Directory}
 	a.Admin = &admin.Family{DB: a.DB, Blobs: a.Blobs, Info: a.Info}
 	apps := &app.Family{Logs: a.Logs, Scheduler: a.Scheduler}

@@ -2,6 +2,7 @@ package role
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -136,6 +137,7 @@ func (r *rooms) startRouter(ctx context.Context) error {
 	streams := &rlp.API{Hub: r.stream, Tokens: r.uaa, MayRead: r.capi.MayReadLogs}
 	api := http.NewServeMux()
 	api.Handle(bits.Prefix, r.bits.Handler())
+	api.HandleFunc("/networking/", noPolicies)
 	api.Handle("/", r.capi.Handler())
 	r.router = &router.Router{NATS: r.conn, Logs: r.logs, TLS: tls, Metrics: r.metrics, Open: r.open, System: map[string]http.Handler{
 		r.c.host("api"):        api,
@@ -152,6 +154,13 @@ func (r *rooms) startRouter(ctx context.Context) error {
 		return err
 	}
 	return r.router.Start(ctx)
+}
+
+// noPolicies answers for the policy server, which is absent, in its words.
+func noPolicies(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusNotImplemented)
+	_, _ = io.WriteString(w, `{"error":"Container-to-container networking is absent: there are no network policies."}`)
 }
 
 // drainTime is what requests get that run when Ingot stops: new ones may be waiting for the next worker.

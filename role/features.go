@@ -29,7 +29,7 @@ func features() []feature {
 		{"containers", "beta", "user namespaces, seccomp, limits of memory, pids, CPU shares and disk"},
 		{"durability", "beta", "acknowledged writes survive kill -9; running apps keep their containers, and ports stay open across a crash and `ingot upgrade`"},
 		{"name resolution", "beta", "resolv.conf or systemd-resolved"},
-		{"login", "beta", "password, refresh and client grants, token keys, SCIM users; web pages, SSO and other identity providers are absent"},
+		{"login", "beta", "password, refresh and client grants, token keys, SCIM users, OAuth clients (made, shown, deleted); web pages, SSO and other identity providers are absent"},
 		{"metrics", "beta", "/metrics for Prometheus on loopback; PromQL in log-cache is absent"},
 		{"HTTP/2 and gRPC", "beta", "with clients on the TLS port and with apps; WebSockets over HTTP/2 are absent: clients use HTTP/1.1 for them"},
 		{"route services", "absent", ""},

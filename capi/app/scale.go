@@ -47,6 +47,18 @@ func (ch Change) Apply(p *Process) {
 	ch.Readiness.apply(&p.ReadinessType, &p.ReadinessEndpoint, &p.ReadinessInvocation, &p.ReadinessInterval)
 }
 
+// maxHealthTimeout is the most that an instance may take to become healthy, in seconds: the default of Cloud Controller's
+// maximum_health_check_timeout.
+const maxHealthTimeout = 180
+
+// Allowed refuses what no process may have.
+func (ch Change) Allowed() error {
+	if t := ch.Health.Timeout; t != nil && *t > maxHealthTimeout {
+		return rest.Unprocessable("health_check_timeout Maximum exceeded: max %ds", maxHealthTimeout)
+	}
+	return nil
+}
+
 func (k CheckChange) apply(kind, endpoint *string, invocation, interval *int) {
 	put(kind, k.Type)
 	put(invocation, k.Invocation)
@@ -173,6 +185,9 @@ func (f *Family) updateProcess(c *rest.Call, p *Process) error {
 		return err
 	}
 	ch := Change{Command: given(t.command), User: given(t.user), Health: t.health.change(), Readiness: t.readiness.change()}
+	if err := ch.Allowed(); err != nil {
+		return err
+	}
 	err := f.change(c, p, "update", func() error {
 		ch.Apply(p)
 		return t.meta.Apply(p.Meta())

@@ -105,6 +105,9 @@ func (f *Flow) applyProcesses(ctx context.Context, tx bun.Tx, h *quota.Held, a *
 		byType[p.Type] = p
 	}
 	for _, w := range want {
+		if err := change(w).Allowed(); err != nil {
+			return err
+		}
 		p := byType[w.Type]
 		if p == nil {
 			if p, err = app.AddProcess(ctx, tx, a, w.Type); err != nil {

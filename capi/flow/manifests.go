@@ -166,11 +166,13 @@ func (f *Flow) skeleton(ctx context.Context, tx bun.Tx, s *access.Space, m manif
 
 // named says of which app an error speaks.
 func named(name string, err error) error {
-	where := "For application '"
-	if err == nil || strings.HasPrefix(fault.Words(err), where) {
+	var e *cf.Error
+	if !errors.As(err, &e) || e.Before != "" || strings.HasPrefix(e.Public, "For application '") {
 		return err
 	}
-	return fault.Within(where+name+"': ", err)
+	about := *e
+	about.Before = "For application '" + name + "': "
+	return &about
 }
 
 // runManifest is the job space.apply_manifest. An app is applied in one commit; after a crash all are applied again.

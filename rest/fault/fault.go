@@ -163,19 +163,6 @@ func Words(err error) string {
 	return faults[0].Detail
 }
 
-// Within says of which part of a request an error speaks; where is "For application 'x': ". Only errors of CF can tell.
-func Within(where string, err error) error {
-	var e *cf.Error
-	if !errors.As(err, &e) {
-		return err
-	}
-	out := &cf.Error{Kind: e.Kind, Code: e.Code, Public: where + Words(e), Cause: e.Cause}
-	if c := codes[e.Code]; c.words(out.Public) != out.Public { // the code's text would stand around it
-		out.Code = "UnprocessableEntity"
-	}
-	return out
-}
-
 // Describe turns an error into CF's document of it and the HTTP status. What is not a *cf.Error, or is an internal
 // one, says nothing of its cause.
 func Describe(err error) (status int, faults []Fault) {
@@ -197,7 +184,7 @@ func Describe(err error) (status int, faults []Fault) {
 			c = code{unknown.Code, "", http.StatusInternalServerError, unknown.Detail}
 			one = &cf.Error{}
 		}
-		f := Fault{c.Code, "CF-" + c.Title, c.words(one.Public)}
+		f := Fault{c.Code, "CF-" + c.Title, one.Before + c.words(one.Public)}
 		if c.Title == "" {
 			f.Title = unknown.Title
 		}

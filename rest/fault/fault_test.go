@@ -59,22 +59,3 @@ func TestUnavailable(t *testing.T) {
 		t.Errorf("an error with a word of its own: %d", status)
 	}
 }
-
-// TestWithin: what is said of a part of a request has the error's words once, and its code where that has no words of its own.
-func TestWithin(t *testing.T) {
-	for _, c := range []struct {
-		err         error
-		title, want string
-	}{
-		{cf.Errorf(cf.KindUnprocessable, "ResourceBeingDeleted", "space"), "CF-UnprocessableEntity", "For app 'a': The space is being deleted"},
-		{cf.Errorf(cf.KindUnprocessable, "UniquenessError", "it is there"), "CF-UniquenessError", "For app 'a': it is there"},
-		{cf.Errorf(cf.KindNotFound, "", "App not found"), "CF-ResourceNotFound", "For app 'a': App not found"},
-	} {
-		if _, f := Describe(Within("For app 'a': ", c.err)); f[0].Title != c.title || f[0].Detail != c.want {
-			t.Errorf("%v: %s %q", c.err, f[0].Title, f[0].Detail)
-		}
-	}
-	if cause := errors.New("x"); Within("For app 'a': ", cause) != cause {
-		t.Error("a fault of ours tells something")
-	}
-}
