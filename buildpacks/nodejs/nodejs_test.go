@@ -3,6 +3,7 @@ package nodejs
 import (
 	"archive/tar"
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,7 +18,6 @@ import (
 const fakeNPM = `#!/bin/sh
 echo "npm $1 $2 NODE_ENV=$NODE_ENV production=$NPM_CONFIG_PRODUCTION nodedir=$npm_config_nodedir" >>"$CALLS"
 case "$1" in
---version) echo 10.9.8 ;;
 install)
 	[ "$2" = --quiet ] && exit "${FAIL_NPM:-0}"
 	[ -n "$FAIL" ] && { echo "npm error code E404" >&2; exit 1; }
@@ -68,11 +68,13 @@ func archive(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 	w := tar.NewWriter(z)
-	if err := w.WriteHeader(&tar.Header{Name: "bin/npm", Mode: 0o755, Size: int64(len(fakeNPM))}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write([]byte(fakeNPM)); err != nil {
-		t.Fatal(err)
+	for _, f := range [][2]string{{"bin/npm", fakeNPM}, {"lib/node_modules/npm/package.json", `{"name": "npm", "version": "10.9.8"}`}} {
+		if err := w.WriteHeader(&tar.Header{Name: f[0], Mode: 0o755, Size: int64(len(f[1]))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, f[1]); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, close := range []func() error{w.Close, z.Close, f.Close} {
 		if err := close(); err != nil {

@@ -2,6 +2,7 @@ package nodejs
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -145,11 +146,17 @@ func (n *npm) command(args ...string) *exec.Cmd {
 
 // ensure replaces the carried npm when the app asks for another one.
 func (n *npm) ensure(wanted string) error {
-	out, err := n.command("--version").Output()
+	text, err := os.ReadFile(n.Dep("node", "lib", "node_modules", "npm", "package.json"))
 	if err != nil {
 		return err
 	}
-	have := string(bytes.TrimSpace(out))
+	var carried struct {
+		Version string `json:"version"`
+	}
+	if err := json.Unmarshal(text, &carried); err != nil {
+		return fmt.Errorf("read npm's package.json: %w", err)
+	}
+	have := carried.Version
 	if wanted == "" {
 		n.Info("Using default npm version: %s", have)
 		return nil
