@@ -334,7 +334,7 @@ func (f *Family) pack(c *rest.Call, part *multipart.Part, rs []cf.Resource) (rec
 	if part != nil {
 		zip = watch
 	}
-	b, err := f.Blobs.Package(c.Ctx(), zip, rs)
+	b, err := f.Blobs.Package(c.Ctx(), c.Caller.GUID, zip, rs)
 	if watch.err != nil {
 		return received{}, cutOff(watch.err)
 	}

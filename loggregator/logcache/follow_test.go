@@ -48,7 +48,7 @@ func follow(t *testing.T, a *API, user, address string, age time.Duration) (stop
 }
 
 // named takes the token for the user's name.
-type named struct{ tokens }
+type named struct{}
 
 func (named) Verify(_ context.Context, token string) (cf.Identity, error) {
 	return cf.Identity{UserID: cf.UserID(token), Scopes: []string{"logs.admin"}}, nil
