@@ -3,11 +3,16 @@ package nodejs
 import (
 	"archive/tar"
 	"bytes"
+	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -22,6 +27,8 @@ install)
 	[ "$2" = --quiet ] && exit "${FAIL_NPM:-0}"
 	[ -n "$FAIL" ] && { echo "npm error code E404" >&2; exit 1; }
 	mkdir -p node_modules/express
+	[ -f package-lock.json ] && cp package-lock.json again && cat again >package-lock.json && rm again
+	echo '{"packages": {}}' >node_modules/.package-lock.json
 	echo "$(cat node_modules/express/installs 2>/dev/null)x" >node_modules/express/installs ;;
 esac
 exit 0
@@ -177,6 +184,56 @@ func TestSupplyInstallsAndKeepsTheModules(t *testing.T) {
 	}
 	if got := st.installs(t); got != "xx\n" {
 		t.Errorf("the second install did not begin with the first one's modules: %q", got)
+	}
+}
+
+// TestUnchangedAppLooksTheSame: neither what is in a droplet nor the times of its files show when it was staged.
+func TestUnchangedAppLooksTheSame(t *testing.T) {
+	st := newStaging(t, "package.json", "{}", "package-lock.json", "{}")
+	pushed := time.Now().Add(-time.Hour)
+	staged := func() map[string]string {
+		t.Helper()
+		for _, name := range []string{"package.json", "package-lock.json"} {
+			if err := os.Chtimes(filepath.Join(st.build, name), pushed, pushed); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s, out, err := st.again(t)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		s.Profile = filepath.Join(s.Deps, "profile.d")
+		if err := Finalize(s); err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]string{}
+		for _, root := range []string{s.Deps, st.build} {
+			err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+				if err != nil || !d.Type().IsRegular() || d.Name() == "installs" { // which counts
+					return err
+				}
+				info, err := d.Info()
+				name, _ := filepath.Rel(root, path)
+				seen[name] = fmt.Sprint(info.Mode(), info.ModTime().Unix(), strings.ReplaceAll(get(t, path), s.Deps, "DEPS"))
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		return seen
+	}
+	staged() // fills the cache
+	second := staged()
+	time.Sleep(time.Second) // the precision of times in a droplet
+	third := staged()
+	if len(second) < 10 || second["profile.d/0_node.sh"] == "" || second["node_modules/.package-lock.json"] == "" {
+		t.Errorf("only %d files: %v", len(second), slices.Sorted(maps.Keys(second)))
+	}
+	for name := range second {
+		if second[name] != third[name] {
+			t.Errorf("%s: %.80q, then %.80q", name, second[name], third[name])
+		}
 	}
 }
 

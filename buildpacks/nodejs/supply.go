@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"ingot/buildpacks/stager"
 )
@@ -235,7 +236,34 @@ func (n *npm) install() error {
 		return err
 	}
 	n.Info("Installing node modules (%s)", n.manifests())
-	return n.run("install")
+	return steady([]string{filepath.Join(n.Build, "package-lock.json"), filepath.Join(n.Build, "node_modules", ".package-lock.json")},
+		func() error { return n.run("install") })
+}
+
+// steady runs f. The files that f wrote anew as they were keep their time: an unchanged app makes the same droplet again.
+func steady(files []string, f func() error) error {
+	type was struct {
+		text []byte
+		time time.Time
+	}
+	had := map[string]was{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if st, e := os.Stat(file); err == nil && e == nil {
+			had[file] = was{text, st.ModTime()}
+		}
+	}
+	if err := f(); err != nil {
+		return err
+	}
+	for file, old := range had {
+		if text, err := os.ReadFile(file); err == nil && bytes.Equal(text, old.text) {
+			if err := os.Chtimes(file, old.time, old.time); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // kept is the cached modules; its name holds what they were built for.
