@@ -138,15 +138,12 @@ func (p *Pool) merge(ctx context.Context, out io.Writer, a *archive, rs []cf.Res
 		if left -= r.Size; left < 0 || r.Size < 0 {
 			return p.tooLarge()
 		}
-		if err := p.add(ctx, w, r, &zip.FileHeader{Name: name, Method: zip.Deflate, Modified: epoch}, mode); err != nil {
+		if err := p.add(ctx, w, r, &zip.FileHeader{Name: name, Method: zip.Deflate}, mode); err != nil {
 			return err
 		}
 	}
 	return w.Close()
 }
-
-// epoch is the time of kept files, so that equal packages have equal digests. A zip knows none before it.
-var epoch = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // place checks where and how a resource wants to be.
 func place(r cf.Resource) (name string, mode fs.FileMode, err error) {
@@ -165,7 +162,8 @@ func place(r cf.Resource) (name string, mode fs.FileMode, err error) {
 	return name, fs.FileMode(bits) & 0o777, nil
 }
 
-// add writes a kept file and makes sure that it is what its name says.
+// add writes a kept file and makes sure that it is what its name says. Its time is that when these bytes first came: equal
+// packages have equal digests, and web servers, which tell files apart by time and size, see another file.
 func (p *Pool) add(ctx context.Context, w *zip.Writer, r cf.Resource, h *zip.FileHeader, mode fs.FileMode) error {
 	if !named(r) || !p.keeps(r.Size, 1) {
 		return invalid("'%s' is not stored", r.Path)
@@ -179,6 +177,7 @@ func (p *Pool) add(ctx context.Context, w *zip.Writer, r cf.Resource, h *zip.Fil
 	}
 	defer func() { _ = from.Close() }()
 	h.SetMode(mode)
+	h.Modified = from.ModTime().UTC().Truncate(time.Second)
 	to, err := w.CreateHeader(h)
 	if err != nil {
 		return err
