@@ -3,10 +3,16 @@ package nodejs
 import (
 	"archive/tar"
 	"bytes"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -17,11 +23,12 @@ import (
 const fakeNPM = `#!/bin/sh
 echo "npm $1 $2 NODE_ENV=$NODE_ENV production=$NPM_CONFIG_PRODUCTION nodedir=$npm_config_nodedir" >>"$CALLS"
 case "$1" in
---version) echo 10.9.8 ;;
 install)
 	[ "$2" = --quiet ] && exit "${FAIL_NPM:-0}"
 	[ -n "$FAIL" ] && { echo "npm error code E404" >&2; exit 1; }
 	mkdir -p node_modules/express
+	[ -f package-lock.json ] && cp package-lock.json again && cat again >package-lock.json && rm again
+	echo '{"packages": {}}' >node_modules/.package-lock.json
 	echo "$(cat node_modules/express/installs 2>/dev/null)x" >node_modules/express/installs ;;
 esac
 exit 0
@@ -60,13 +67,13 @@ func newStaging(t *testing.T, pairs ...string) *staging {
 	st := &staging{root: t.TempDir(), build: t.TempDir(), cache: t.TempDir(), calls: filepath.Join(t.TempDir(), "calls")}
 	t.Setenv("CALLS", st.calls)
 	put(t, st.root, "VERSION", "1.2.3\n", "manifest.yml", manifest)
-	archive(t, filepath.Join(st.root, "node.tar.zst"), "bin/npm", fakeNPM)
+	archive(t, filepath.Join(st.root, "node.tar.zst"), "bin/npm", fakeNPM, "lib/node_modules/npm/package.json", `{"name": "npm", "version": "10.9.8"}`)
 	archive(t, filepath.Join(st.root, "yarn.tar.zst"), "bin/yarn", fakeYarn)
 	put(t, st.build, pairs...)
 	return st
 }
 
-func archive(t *testing.T, path, name, text string) {
+func archive(t *testing.T, path string, pairs ...string) {
 	t.Helper()
 	f, err := os.Create(path)
 	if err != nil {
@@ -77,11 +84,13 @@ func archive(t *testing.T, path, name, text string) {
 		t.Fatal(err)
 	}
 	w := tar.NewWriter(z)
-	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(text))}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write([]byte(text)); err != nil {
-		t.Fatal(err)
+	for i := 0; i < len(pairs); i += 2 {
+		if err := w.WriteHeader(&tar.Header{Name: pairs[i], Mode: 0o755, Size: int64(len(pairs[i+1]))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, pairs[i+1]); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, close := range []func() error{w.Close, z.Close, f.Close} {
 		if err := close(); err != nil {
@@ -184,6 +193,56 @@ func TestSupplyInstallsAndKeepsTheModules(t *testing.T) {
 	}
 	if got := st.installs(t); got != "xx\n" {
 		t.Errorf("the second install did not begin with the first one's modules: %q", got)
+	}
+}
+
+// TestUnchangedAppLooksTheSame: neither what is in a droplet nor the times of its files show when it was staged.
+func TestUnchangedAppLooksTheSame(t *testing.T) {
+	st := newStaging(t, "package.json", "{}", "package-lock.json", "{}")
+	pushed := time.Now().Add(-time.Hour)
+	staged := func() map[string]string {
+		t.Helper()
+		for _, name := range []string{"package.json", "package-lock.json"} {
+			if err := os.Chtimes(filepath.Join(st.build, name), pushed, pushed); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s, out, err := st.again(t)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		s.Profile = filepath.Join(s.Deps, "profile.d")
+		if err := Finalize(s); err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]string{}
+		for _, root := range []string{s.Deps, st.build} {
+			err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+				if err != nil || !d.Type().IsRegular() || d.Name() == "installs" { // which counts
+					return err
+				}
+				info, err := d.Info()
+				name, _ := filepath.Rel(root, path)
+				seen[name] = fmt.Sprint(info.Mode(), info.ModTime().Unix(), strings.ReplaceAll(get(t, path), s.Deps, "DEPS"))
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		return seen
+	}
+	staged() // fills the cache
+	second := staged()
+	time.Sleep(time.Second) // the precision of times in a droplet
+	third := staged()
+	if len(second) < 10 || second["profile.d/0_node.sh"] == "" || second["node_modules/.package-lock.json"] == "" {
+		t.Errorf("only %d files: %v", len(second), slices.Sorted(maps.Keys(second)))
+	}
+	for name := range second {
+		if second[name] != third[name] {
+			t.Errorf("%s: %.80q, then %.80q", name, second[name], third[name])
+		}
 	}
 }
 

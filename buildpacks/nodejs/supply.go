@@ -2,11 +2,13 @@ package nodejs
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"ingot/buildpacks/stager"
 )
@@ -146,11 +148,17 @@ func (n *npm) command(args ...string) *exec.Cmd {
 
 // ensure replaces the carried npm when the app asks for another one.
 func (n *npm) ensure(wanted string) error {
-	out, err := n.command("--version").Output()
+	text, err := os.ReadFile(n.Dep("node", "lib", "node_modules", "npm", "package.json"))
 	if err != nil {
 		return err
 	}
-	have := string(bytes.TrimSpace(out))
+	var carried struct {
+		Version string `json:"version"`
+	}
+	if err := json.Unmarshal(text, &carried); err != nil {
+		return fmt.Errorf("read npm's package.json: %w", err)
+	}
+	have := carried.Version
 	if wanted == "" {
 		n.Info("Using default npm version: %s", have)
 		return nil
@@ -236,7 +244,34 @@ func (n *npm) install() error {
 		return n.installYarn()
 	}
 	n.Info("Installing node modules (%s)", n.manifests())
-	return n.run("install")
+	return steady([]string{filepath.Join(n.Build, "package-lock.json"), filepath.Join(n.Build, "node_modules", ".package-lock.json")},
+		func() error { return n.run("install") })
+}
+
+// steady runs f. The files that f wrote anew as they were keep their time: an unchanged app makes the same droplet again.
+func steady(files []string, f func() error) error {
+	type was struct {
+		text []byte
+		time time.Time
+	}
+	had := map[string]was{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if st, e := os.Stat(file); err == nil && e == nil {
+			had[file] = was{text, st.ModTime()}
+		}
+	}
+	if err := f(); err != nil {
+		return err
+	}
+	for file, old := range had {
+		if text, err := os.ReadFile(file); err == nil && bytes.Equal(text, old.text) {
+			if err := os.Chtimes(file, old.time, old.time); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // kept is the cached modules; its name holds what they were built for.

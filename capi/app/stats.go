@@ -54,7 +54,7 @@ func actual(p *Process, all []cf.ActualLRP) []*cf.ActualLRP {
 // hold is how long the statistics of a process that was just started wait for its first instance. Clients ask again
 // only after seconds, so an answer that comes as soon as there is news is what makes a start look as fast as it is.
 const (
-	hold  = 2 * time.Second
+	hold  = 5 * time.Second
 	fresh = time.Minute
 )
 

@@ -332,7 +332,7 @@ func (f *Family) pack(c *rest.Call, part *web.Part, rs []cf.Resource) (received,
 	if part != nil {
 		zip = part
 	}
-	b, err := f.Blobs.Package(c.Ctx(), zip, rs)
+	b, err := f.Blobs.Package(c.Ctx(), c.Caller.GUID, zip, rs)
 	if part != nil && part.Broken != nil {
 		return received{}, cutOff(part.Broken)
 	}

@@ -181,6 +181,10 @@ func TestStaging(t *testing.T) {
 	if string(w.store.blobs["buildpack_cache/app-cflinuxfs4"]) != "cache bytes" {
 		t.Error("the cache was not kept")
 	}
+	w.await("the droplet is unpacked before anybody starts it", func() bool {
+		has, _ := w.host.HasLayer(t.Context(), "cflinuxfs4", cf.Layer{Digest: digest, Prefix: "home/vcap"})
+		return has
+	})
 	if want := []string{helper, "build", "-buildpack=ruby_buildpack", "-buildpack=go_buildpack", "-skipDetect=true"}; !slices.Equal(program.Args, want) || program.User != "vcap" {
 		t.Errorf("program %+v", program)
 	}
