@@ -25,6 +25,7 @@ import (
 
 	"ingot/cf"
 	"ingot/diego/cell/fetch"
+	"ingot/diego/cell/line"
 	"ingot/diego/cell/meter"
 	"ingot/diego/cell/room"
 	"ingot/diego/cell/show"
@@ -64,6 +65,7 @@ type Cell struct {
 	mounts   []cf.BindMount // what every container shows
 	room     room.Room
 	host     meter.Host
+	crowd    line.Crowd
 	helpers  fs.FS // in the place of the embedded ones: tests
 
 	mu       sync.Mutex
