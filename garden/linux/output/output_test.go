@@ -40,8 +40,8 @@ func TestOutputWaitsForItsWriter(t *testing.T) {
 		default:
 		}
 		var got, other bytes.Buffer
-		o.To(&got, nil)
-		o.To(&other, nil)
+		o.To(&got, nil, nil)
+		o.To(&other, nil, nil)
 		if n := <-done; n != 5 || got.String() != "early" || other.Len() > 0 {
 			t.Errorf("wrote %d, %q and %q", n, &got, &other)
 		}
