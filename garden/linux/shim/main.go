@@ -51,6 +51,8 @@ func open(c *plugin.InitContext) (any, error) {
 
 type service struct{ task.TTRPCTaskService }
 
+var _ shim.TTRPCService = (*service)(nil)
+
 // RegisterTTRPC is how the shim's server finds the service.
 func (s *service) RegisterTTRPC(server *ttrpc.Server) error {
 	task.RegisterTTRPCTaskService(server, s)

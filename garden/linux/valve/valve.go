@@ -98,7 +98,7 @@ func (v *Valve) relieve(fd uintptr) {
 	n := level(fd) / 2
 	before := v.lost
 	v.lost += uint64(n)
-	_ = write(v.path, 0, v.lost) // else it is told with the next loss
+	_ = write(v.path, 0, v.lost)                              // else it is told with the next loss
 	if done := drop(int(fd), int(v.void.Fd()), n); done < n { // a reader was faster
 		v.lost = before + uint64(done)
 		_ = write(v.path, 0, v.lost)
