@@ -66,13 +66,18 @@ func TestBurstsAreWhole(t *testing.T) {
 func TestFloodsShare(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const floods = 8
-		chunk, crowd, all := strings.Repeat("x", 32<<10), &Crowd{}, make(chan int)
+		crowd, all := &Crowd{}, make(chan int)
 		for range floods {
 			go func() {
 				l := crowd.Log(drop{}, "app", "0", nil, -1)
-				w := l.Writer("APP/PROC/WEB", false)
-				taken(w, chunk, 6*time.Second)
-				all <- taken(w, chunk, 8*time.Second)
+				flood := func(long time.Duration) (bytes int) {
+					for end := time.Now().Add(long); time.Now().Before(end); bytes += 32 << 10 {
+						l.rest(32 << 10)
+					}
+					return bytes
+				}
+				flood(6 * time.Second)
+				all <- flood(8 * time.Second)
 			}()
 		}
 		time.Sleep(6 * time.Second)
