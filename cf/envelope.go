@@ -60,6 +60,7 @@ const (
 	SourceRouter = "RTR"  // access lines
 	SourceCell   = "CELL" // the cell, about a container
 	SourceApp    = "APP"  // followed by /PROC/WEB or /TASK/name
+	SourceLog    = "LGR"  // Loggregator, about lines that were lost
 )
 
 // AppLine makes a log envelope of a platform part about an app.

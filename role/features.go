@@ -25,7 +25,7 @@ func features() []feature {
 		{"deployments and revisions", "beta", "rolling, canary with steps, rollback; the old instances go when the router knows the new ones"},
 		{"routes and domains", "beta", "HTTP routes with destinations, weights, options and sharing; TCP routes with their router groups and route policies are absent"},
 		{"manifests", "beta", "apply, diff, generate"},
-		{"logs", "beta", "log-cache; an app that writes more than 1 MiB while Ingot is down waits until it is back"},
+		{"logs", "beta", "log-cache; of an app that floods, or that writes more than 1 MiB while Ingot is down, the oldest lines are dropped and counted in its log"},
 		{"containers", "beta", "user namespaces, seccomp, limits of memory, pids, CPU shares and disk"},
 		{"durability", "beta", "acknowledged writes survive kill -9; running apps keep their containers, and ports stay open across a crash and `ingot upgrade`"},
 		{"name resolution", "beta", "resolv.conf or systemd-resolved"},

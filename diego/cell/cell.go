@@ -25,6 +25,7 @@ import (
 
 	"ingot/cf"
 	"ingot/diego/cell/fetch"
+	"ingot/diego/cell/line"
 	"ingot/diego/cell/meter"
 	"ingot/diego/cell/report"
 	"ingot/diego/cell/room"
@@ -65,6 +66,7 @@ type Cell struct {
 	mounts   []cf.BindMount // what every container shows
 	room     room.Room
 	host     meter.Host
+	crowd    line.Crowd
 	helpers  fs.FS // in the place of the embedded ones: tests
 
 	mu       sync.Mutex

@@ -64,7 +64,7 @@ func (c *Cell) newLRP(d cf.DesiredLRP, a cf.ActualLRP) *lrp {
 	l := &lrp{c: c, actual: a}
 	l.desired.Store(&d)
 	l.asked, l.stop = context.WithCancel(context.Background())
-	l.log = line.New(c.Logs, a.AppID, strconv.Itoa(a.Index), l.tags(), d.Limits.LogBytesPerSec)
+	l.log = c.crowd.Log(c.Logs, a.AppID, strconv.Itoa(a.Index), l.tags(), d.Limits.LogBytesPerSec)
 	sources := []string{cf.SourceApp + "/PROC/" + strings.ToUpper(d.Type)}
 	for _, s := range d.Sidecars {
 		sources = append(sources, sources[0]+"/SIDECAR/"+strings.ToUpper(s.Name))
@@ -108,7 +108,7 @@ func (l *lrp) run(ctx context.Context) {
 // begin creates the container and starts the app in it, or takes up the one that was found.
 func (l *lrp) begin(ctx context.Context) ending {
 	if l.found {
-		if err := l.c.Containers.Attach(ctx, l.handle(), l.streams()); err != nil {
+		if err := l.c.Containers.Attach(ctx, l.handle(), l.out.Streams); err != nil {
 			slog.Warn("output of a running instance is lost", "cell", l.c.ID, "instance", l.handle(), "error", err)
 		}
 		return ending{}
@@ -162,7 +162,7 @@ func (l *lrp) make(ctx, soon context.Context) error {
 		return fmt.Errorf("create container: %w", err)
 	}
 	l.log.Tell(cf.SourceCell, "Cell %s successfully created container for instance %s", l.c.ID, l.handle())
-	if err := l.c.Containers.Start(ctx, l.handle(), l.streams()); err != nil {
+	if err := l.c.Containers.Start(ctx, l.handle(), l.out.Streams); err != nil {
 		return fmt.Errorf("start container: %w", err)
 	}
 	l.c.Gate.Step("container started")
@@ -196,8 +196,6 @@ func limits(l cf.Limits) cf.Limits {
 	}
 	return l
 }
-
-func (l *lrp) streams() cf.Streams { return cf.Streams{Out: l.out.Out, Err: l.out.Err} }
 
 // watch waits for the first reason to end, and ends the app unless it ended itself.
 func (l *lrp) watch(ctx context.Context) ending {

@@ -66,7 +66,7 @@ func (k *task) stage(limited, ctx context.Context) (*cf.StagingResult, error) {
 	}
 	args = append(args, "-skipDetect="+strconv.FormatBool(skip))
 	k.c.Gate.Step("build container started")
-	x, err := k.c.Containers.Exec(limited, k.handle(), cf.Program{Args: args, Env: k.env, Dir: env.Home, User: "vcap"}, k.streams())
+	x, err := k.c.Containers.Exec(limited, k.handle(), cf.Program{Args: args, Env: k.env, Dir: env.Home, User: "vcap"}, k.out.Streams)
 	if err != nil {
 		return nil, fmt.Errorf("run the build: %w", err)
 	}

@@ -23,7 +23,7 @@ type task struct {
 	found    bool   // it was running when the cell started
 	platform string // source type of the cell's own lines
 	log      *line.Log
-	out, err *line.Writer
+	out      *line.Streams
 	env      []string
 	asked    context.Context
 	cancel   context.CancelCauseFunc
@@ -46,14 +46,12 @@ func (c *Cell) newTask(t cf.Task) *task {
 		k.cf.SourceType = k.platform
 	}
 	k.asked, k.cancel = context.WithCancelCause(context.Background())
-	k.log = line.New(c.Logs, t.AppID, "0", t.MetricTags, t.Limits.LogBytesPerSec)
-	k.out, k.err = k.log.Writer(k.cf.SourceType, false), k.log.Writer(k.cf.SourceType, true)
+	k.log = c.crowd.Log(c.Logs, t.AppID, "0", t.MetricTags, t.Limits.LogBytesPerSec)
+	k.out = k.log.Streams(k.cf.SourceType)
 	return k
 }
 
 func (k *task) handle() string { return string(k.cf.ID) }
-
-func (k *task) streams() cf.Streams { return cf.Streams{Out: k.out, Err: k.err} }
 
 // taskFolder is where the cell keeps what the container of a task is shown.
 func (c *Cell) taskFolder(handle string) string { return filepath.Join(c.Data, "tasks", handle) }
@@ -79,7 +77,6 @@ func (k *task) run(ctx context.Context) {
 			return
 		}
 		k.out.Flush()
-		k.err.Flush()
 		if errors.Is(err, room.ErrNone) {
 			k.giveBack(ctx, err)
 			return
@@ -110,7 +107,7 @@ func (k *task) do(limited, ctx context.Context) (*cf.StagingResult, error) {
 	case k.cf.Staging != nil:
 		return k.stage(limited, ctx)
 	case k.found:
-		if err := k.c.Containers.Attach(ctx, k.handle(), k.streams()); err != nil {
+		if err := k.c.Containers.Attach(ctx, k.handle(), k.out.Streams); err != nil {
 			slog.Warn("output of a running task is lost", "cell", k.c.ID, "task", k.handle(), "error", err)
 		}
 	default:
@@ -169,7 +166,7 @@ func (k *task) start(limited, ctx context.Context, s cf.ContainerSpec) error {
 		return fmt.Errorf("create container: %w", err)
 	}
 	k.log.Tell(k.platform, "Cell %s successfully created container for instance %s", k.c.ID, k.handle())
-	if err := k.c.Containers.Start(ctx, k.handle(), k.streams()); err != nil {
+	if err := k.c.Containers.Start(ctx, k.handle(), k.out.Streams); err != nil {
 		return fmt.Errorf("start container: %w", err)
 	}
 	return nil
@@ -203,7 +200,6 @@ func (k *task) giveBack(ctx context.Context, why error) {
 // exited tells how the program ended, and makes an error of a failure.
 func (k *task) exited(x cf.Exit) error {
 	k.out.Flush()
-	k.err.Flush()
 	note := ""
 	if x.OOM {
 		note = " (out of memory)"
