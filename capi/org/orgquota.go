@@ -18,12 +18,12 @@ import (
 func (f *Family) orgQuotas() *rest.Resource[quota.OfOrg] {
 	return &rest.Resource[quota.OfOrg]{
 		Kind: "organization_quota", Path: "/v3/organization_quotas",
-		Visible: func(_ access.Caller, q *bun.SelectQuery) *bun.SelectQuery { return q.Where("org_guid = ''") },
+		Visible: func(access.Caller) access.Reasons { return access.Any(bun.SafeQuery("org_guid = ''")) },
 		Filters: []rest.Filter{
 			{Param: "names", Where: "name_key IN (?)", Fold: true},
 			{Param: "organization_guids", By: func(c *rest.Call, q *bun.SelectQuery, guids []string) (*bun.SelectQuery, error) {
 				orgs := c.DB().NewSelect().Model((*access.Organization)(nil)).Column("quota_guid").Where("guid IN (?)", bun.List(guids))
-				return q.Where("guid IN (?)", access.InOrgs("guid")(c.Caller, orgs)), nil
+				return q.Where("guid IN (?)", access.InOrgs("guid").Narrow(c.Caller, orgs)), nil
 			}},
 		},
 		Fill: fillOrgQuotas,
@@ -55,7 +55,7 @@ func fillOrgQuotas(c *rest.Call, quotas []*quota.OfOrg) error {
 	}
 	var orgs []access.Organization
 	sel := c.DB().NewSelect().Model(&orgs).Column("guid", "quota_guid").Where("quota_guid IN (?)", bun.List(guids)).OrderExpr("id")
-	if err := access.InOrgs("guid")(c.Caller, sel).Scan(c.Ctx()); err != nil {
+	if err := access.InOrgs("guid").Narrow(c.Caller, sel).Scan(c.Ctx()); err != nil {
 		return err
 	}
 	for _, o := range orgs {
