@@ -3,6 +3,7 @@ package capi_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -62,7 +63,7 @@ func BenchmarkLists(b *testing.B) {
 		}
 		for _, user := range []string{"admin", "dev", "one", "auditor", "boss"} {
 			p50, p99, work := timed(w.API, user, line, 100)
-			b.Logf("%-55s %-8s p50 %7.2f ms  p99 %7.2f ms  cpu p99 %7.2f ms", line, user, p50, p99, work)
+			fmt.Printf("%-8s %-55s %-8s p50 %7.2f ms  p99 %7.2f ms  cpu p99 %7.2f ms\n", w.DB.Engine, line, user, p50, p99, work)
 			if work > 30 && !strings.Contains(line, "?") && w.DB.Engine == sql.SQLite {
 				b.Errorf("%s as %s: %.1f ms", line, user, work)
 			}
