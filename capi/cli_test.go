@@ -2,6 +2,7 @@ package capi_test
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -26,12 +27,22 @@ func BenchmarkAppsOfTheCLI(b *testing.B) {
 		h  http.Handler
 		mu sync.Mutex
 	)
-	asked := map[string]int{}
+	asked, said := map[string]int{}, map[string]*httptest.ResponseRecorder{}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		asked[r.Method+" "+regexp.MustCompile(`/a\d+`).ReplaceAllString(r.URL.Path, "/:guid")]++
+		rec, known := said[r.URL.String()]
 		mu.Unlock()
-		h.ServeHTTP(w, r)
+		if !known {
+			rec = httptest.NewRecorder()
+			h.ServeHTTP(rec, r)
+		}
+		maps.Copy(w.Header(), rec.Header())
+		w.WriteHeader(rec.Code)
+		_, _ = w.Write(rec.Body.Bytes()) // the client is there until it has all
+		mu.Lock()
+		said[r.URL.String()] = rec
+		mu.Unlock()
 	}))
 	defer s.Close()
 	api, admin, _ := signed(b, quiet(b, size{orgs: 1, spaces: 1, apps: 1000, routes: 1000, events: 100}), s.URL)
@@ -49,8 +60,11 @@ func BenchmarkAppsOfTheCLI(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	for _, args := range [][]string{{"apps", "--no-stats"}, {"apps"}} {
+	for i, args := range [][]string{{"apps", "--no-stats"}, {"apps"}, {"apps"}} {
 		clear(asked)
+		if i < 2 {
+			clear(said)
+		}
 		c := exec.Command(cf, args...)
 		c.Env = []string{"CF_HOME=" + home, "PATH=/usr/bin:/bin"}
 		began := time.Now()
@@ -59,7 +73,7 @@ func BenchmarkAppsOfTheCLI(b *testing.B) {
 		if err != nil || strings.Count(string(out), "cflinux")+strings.Count(string(out), "stopped") < 1000 {
 			b.Fatalf("%v\n%.2000s", err, out)
 		}
-		b.Logf("cf %s: %v, %v", strings.Join(args, " "), took, asked)
+		b.Logf("cf %s: %v, %v%s", strings.Join(args, " "), took, asked, []string{"", "", ", said again as before: what the CLI itself needs"}[i])
 	}
 }
 

@@ -48,9 +48,9 @@ func (q *queries) of(request func()) []string {
 	return take()
 }
 
-// small are the tables that hold at most some hundred rows on any platform.
+// small are the tables that hold at most some hundred rows on any platform, and "found", a page's ids.
 var small = []string{"rest_organizations", "rest_feature_flags", "capi_stacks", "capi_buildpacks", "capi_env_groups", "capi_security_groups",
-	"capi_isolation_segments", "capi_isolation_entitlements", "rest_quotas"}
+	"capi_isolation_segments", "capi_isolation_entitlements", "rest_quotas", "found"}
 
 // scans are the parameters for which a whole large table may be read, in any list, and why that is right.
 var scans = map[string]string{

@@ -1,8 +1,11 @@
 package capi_test
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -47,27 +50,37 @@ func lists(w *world) (out []string) {
 	return out
 }
 
-// BenchmarkLists measures the first page of each list, as the admin, as a user with 500 spaces and as one with a single space.
-// INGOT_SPEED=apps measures only the lists with that in their address.
+// BenchmarkLists measures the first page of each list, as the admin, as a user with 500 spaces, as one with a single space, and
+// as an auditor and a manager of an organization. INGOT_SPEED=apps measures only the lists with that in their address.
+// INGOT_TEST_DATABASE=all takes SQLite, PostgreSQL and MariaDB in turn.
 func BenchmarkLists(b *testing.B) {
 	start := time.Now()
 	w := quiet(b, platform)
-	b.Logf("seeded in %v", time.Since(start).Round(time.Millisecond))
+	fmt.Printf("%s: seeded in %v\n", w.DB.Engine, time.Since(start).Round(time.Millisecond))
 	more := []string{"/v3/audit_events?order_by=-created_at", "/v3/audit_events?target_guids=a7&order_by=-created_at", "/v3/audit_events?types=audit.app.3",
 		"/v3/apps?order_by=name", "/v3/apps?label_selector=env=v7", "/v3/apps?space_guids=s1&include=space.organization", "/v3/routes?app_guids=a7",
 		"/v3/apps?names=a7", "/v3/spaces?names=s1&organization_guids=o1"}
+	var all []timing
 	for _, line := range append(lists(w), more...) {
 		if only := os.Getenv("INGOT_SPEED"); !strings.Contains(line, only) {
 			continue
 		}
 		for _, user := range []string{"admin", "dev", "one", "auditor", "boss"} {
-			p50, p99, work := timed(w.API, user, line, 100)
-			b.Logf("%-55s %-8s p50 %7.2f ms  p99 %7.2f ms  cpu p99 %7.2f ms", line, user, p50, p99, work)
-			if work > 30 && !strings.Contains(line, "?") && w.DB.Engine == sql.SQLite {
-				b.Errorf("%s as %s: %.1f ms", line, user, work)
+			t := timed(w.API, user, line, 100)
+			all = append(all, t)
+			if t.work > 30 && !strings.Contains(line, "?") && w.DB.Engine == sql.SQLite {
+				b.Errorf("%s as %s: %.1f ms", line, user, t.work)
 			}
 		}
 	}
+	slices.SortFunc(all, func(a, b timing) int { return cmp.Compare(b.p50, a.p50) })
+	for _, t := range all[:min(20, len(all))] { // a benchmark's log is cut
+		fmt.Printf("%-8s %-45s %-8s p50 %6.1f ms  p99 %6.1f ms  CPU p99 %5.1f ms, %4.1f ms on average of the server's\n",
+			w.DB.Engine, t.line, t.user, t.p50, t.p99, t.work, t.server)
+	}
+	worst := slices.MaxFunc(all, func(a, b timing) int { return cmp.Compare(a.p99, b.p99) })
+	load, _ := os.ReadFile("/proc/loadavg") // it is there on Linux
+	fmt.Printf("%s: the rest of %d is faster; p99 at most %.1f ms (%s as %s); load %s", w.DB.Engine, len(all), worst.p99, worst.line, worst.user, load)
 }
 
 // signed serves the seeded API at an address with UAA's own tokens, and gives one of the admin and one of a developer in half of the spaces.
@@ -136,20 +149,28 @@ func BenchmarkApp(b *testing.B) {
 	}
 }
 
-// timed asks n times and gives the median and the worst but one in a hundred, in milliseconds: by the clock, and by what
-// this process worked, which others on the machine do not change.
-func timed(a *resttest.API, user, line string, n int) (p50, p99, work float64) {
+// timing is how long a request took, in milliseconds: the median and the worst but one in a hundred by the clock, the latter also by
+// what this process worked, which others on the machine do not change, and the mean of what the database's server worked.
+type timing struct {
+	line, user             string
+	p50, p99, work, server float64
+}
+
+// timed asks n times.
+func timed(a *resttest.API, user, line string, n int) timing {
 	took, busy := make([]time.Duration, n), make([]time.Duration, n)
+	served := children()
 	for i := range took {
 		began, worked := time.Now(), cpu()
 		a.Must(200, user, "GET "+line, nil)
 		took[i], busy[i] = time.Since(began), cpu()-worked
 	}
+	served = children() - served
 	slices.Sort(took)
 	slices.Sort(busy)
 	ms := func(d time.Duration) float64 { return float64(d) / 1e6 }
 	last := n - 1 - n/100
-	return ms(took[n/2]), ms(took[last]), ms(busy[last])
+	return timing{line, user, ms(took[n/2]), ms(took[last]), ms(busy[last]), ms(served) / float64(n)}
 }
 
 // cpu is the time that this process has worked.
@@ -157,4 +178,31 @@ func cpu() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // it cannot fail for oneself
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// children is the time that the processes below this one have worked: a database's server, and those that it starts.
+func children() (sum time.Duration) {
+	const tick = 10 * time.Millisecond // USER_HZ, on every Linux
+	files, _ := filepath.Glob("/proc/[0-9]*/stat")
+	parent, worked := map[int]int{}, map[int]time.Duration{}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			continue // it has ended
+		}
+		var pid, up, skip int
+		var state string
+		var user, kernel int64
+		_, _ = fmt.Sscan(string(text), &pid)
+		after := string(text[bytes.LastIndexByte(text, ')')+1:])
+		if _, err := fmt.Sscan(after, &state, &up, &skip, &skip, &skip, &skip, &skip, &skip, &skip, &skip, &skip, &user, &kernel); err == nil {
+			parent[pid], worked[pid] = up, time.Duration(user+kernel)*tick
+		}
+	}
+	for pid, up := range parent {
+		if self := os.Getpid(); up == self || parent[up] == self {
+			sum += worked[pid]
+		}
+	}
+	return sum
 }

@@ -174,6 +174,7 @@ func TestTaskRefused(t *testing.T) {
 		{422, "POST /v3/apps/" + bare + "/tasks", `{"command":"x"}`, "Task must have a droplet. Specify droplet or assign current droplet to app."},
 		{404, line, `{"template":{"process":{"guid":"nope"}}}`, "Process not found"},
 		{400, "GET /v3/tasks?sequence_ids=1", "", "The query parameter is invalid: Unknown query parameter(s): 'sequence_ids'"},
+		{400, "GET /v3/apps/" + bare + "/tasks?app_guids=x&names=y&space_guids=x", "", "The query parameter is invalid: Unknown query parameter(s): 'space_guids', 'app_guids'"},
 	} {
 		if r := w.Must(c.status, "admin", c.line, c.body); r.Detail() != c.want {
 			t.Errorf("%s %s: %s", c.line, c.body, r.Detail())

@@ -111,7 +111,7 @@ func (r *Resource[T]) includes(c *Call, rows []*T) (Object, error) {
 
 func (r *Resource[T]) included(c *Call, where string, guids []string) ([]Object, error) {
 	var rows []*T
-	q := r.Visible(c.Caller, c.DB().NewSelect().Model(&rows).Where(where, bun.List(guids))).OrderExpr("id")
+	q := r.Visible.Narrow(c.Caller, c.DB().NewSelect().Model(&rows).Where(where, bun.List(guids))).OrderExpr("id")
 	if err := q.Scan(c.Ctx()); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/schema"
 
 	"ingot/kit/sql"
 	"ingot/rest/access"
@@ -71,30 +73,46 @@ const walkAbove = 1000
 // page reads one page of the rows that sel finds and that the caller sees, and tells how many they are in all.
 func (r *Resource[T]) page(c *Call, q *query, sel *bun.SelectQuery, visible access.Scope) (rows []*T, total int, err error) {
 	skip := (q.page - 1) * q.perPage
-	all, err := visible(c.Caller, sel.Clone()).Count(c.Ctx())
-	if total = int(all); err != nil || total <= skip {
+	who := c.Caller
+	who.List = true
+	if total, err = visible.Count(c.Ctx(), who, c.DB(), sel); err != nil || total <= skip {
 		return nil, total, err
 	}
-	columns, direction := q.column, "ASC"
-	if columns == "" {
-		columns = r.Order
-	}
-	if q.desc {
-		direction = "DESC"
-	}
-	who := c.Caller
+	in := order{columns: append(strings.Fields(cmp.Or(q.column, r.Order)), "id"), desc: q.desc}
 	who.Walk = total > walkAbove && r.s.DB.Engine == sql.SQLite
-	paged := visible(who, sel).Limit(int64(q.perPage)).Offset(int64(skip))
-	for _, column := range strings.Fields(columns) {
-		paged = paged.OrderExpr("? "+direction, bun.Ident(column))
+	var paged *bun.SelectQuery
+	if few := visible.Unite(who, sel, in.columns); few != nil && total <= walkAbove {
+		paged = c.DB().NewSelect().Model((*T)(nil)).
+			Where("id IN (SELECT id FROM (? ORDER BY ? LIMIT ? OFFSET ?) AS found)", few, in, q.perPage, skip)
+	} else {
+		paged = visible.Narrow(who, sel).Limit(int64(q.perPage)).Offset(int64(skip))
 	}
-	if err := paged.OrderExpr("id "+direction).Scan(c.Ctx(), &rows); err != nil {
+	if err := paged.OrderExpr("?", in).Scan(c.Ctx(), &rows); err != nil {
 		return nil, 0, err
 	}
 	if n := len(rows); n < q.perPage { // the last page, whatever came or went since the count
 		total = skip + n
 	}
 	return rows, total, nil
+}
+
+// order is the order of a list, as SQL.
+type order struct {
+	columns []string
+	desc    bool
+}
+
+// AppendQuery writes what follows ORDER BY.
+func (o order) AppendQuery(gen schema.QueryGen, b []byte) ([]byte, error) {
+	for i, column := range o.columns {
+		if i > 0 {
+			b = append(b, ", "...)
+		}
+		if b = gen.AppendIdent(b, column); o.desc {
+			b = append(b, " DESC"...)
+		}
+	}
+	return b, nil
 }
 
 func (r *Resource[T]) parseList(c *Call, sel *bun.SelectQuery) (*query, *bun.SelectQuery, error) {

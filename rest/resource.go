@@ -115,7 +115,7 @@ func (r *Resource[T]) FindWhere(c *Call, where string, args ...any) (*T, error) 
 		return nil, NotFound(r.Kind)
 	}
 	v := new(T)
-	q := r.Visible(c.Caller, c.DB().NewSelect().Model(v).Where(where, args...)).Limit(1)
+	q := r.Visible.Narrow(c.Caller, c.DB().NewSelect().Model(v).Where(where, args...)).Limit(1)
 	err := q.Scan(c.Ctx())
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, NotFound(r.Kind)
@@ -133,7 +133,7 @@ func (r *Resource[T]) visible(c *Call, guid string) (bool, error) {
 	if null(guid) {
 		return false, nil
 	}
-	return r.Visible(c.Caller, c.DB().NewSelect().Model((*T)(nil)).Where("guid = ?", guid)).Exists(c.Ctx())
+	return r.Visible.Narrow(c.Caller, c.DB().NewSelect().Model((*T)(nil)).Where("guid = ?", guid)).Exists(c.Ctx())
 }
 
 func (r *Resource[T]) get(c *Call) error {

@@ -1,8 +1,6 @@
 package admin
 
 import (
-	"github.com/uptrace/bun"
-
 	"ingot/rest"
 	"ingot/rest/access"
 	"ingot/rest/event"
@@ -44,10 +42,9 @@ func guid(g string) any {
 
 // visibleEvents shows those of the spaces in which the caller develops, supports or audits, and of the organizations
 // that they audit.
-func visibleEvents(c access.Caller, q *bun.SelectQuery) *bun.SelectQuery {
+func visibleEvents(c access.Caller) access.Reasons {
 	if c.ReadsAll() {
-		return q
+		return access.Everything()
 	}
-	return q.Where("(? IN (?) OR ? IN (?))", c.Column("space_guid"), access.Spaces(c, access.EventReaders...),
-		c.Column("org_guid"), access.Orgs(c, access.OrgAuditor))
+	return access.Any(c.In("space_guid", access.Spaces(c, access.EventReaders...)), c.In("org_guid", access.Orgs(c, access.OrgAuditor)))
 }

@@ -2,13 +2,16 @@ package app
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/uptrace/bun"
 
 	"ingot/cf"
+	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
 )
@@ -60,10 +63,6 @@ const (
 
 func (f *Family) stats(c *rest.Call, p *Process) error {
 	ctx := c.Ctx()
-	a, err := ByGUID(ctx, c.DB(), p.AppGUID)
-	if err != nil {
-		return err
-	}
 	var instances []*cf.ActualLRP
 	look := func() error {
 		all, err := f.Scheduler.Instances(ctx, cf.AppID(p.AppGUID))
@@ -73,15 +72,22 @@ func (f *Family) stats(c *rest.Call, p *Process) error {
 	if err := look(); err != nil {
 		return unavailable(err)
 	}
-	if a.State == Started && time.Since(a.UpdatedAt.Time()) < fresh {
+	wait := false
+	if onlyStarting(instances) {
+		var err error
+		if wait, err = justStarted(ctx, c.DB(), p.AppGUID); err != nil {
+			return err
+		}
+	}
+	if wait {
 		end, tick := time.After(hold), time.NewTicker(25*time.Millisecond)
 		defer tick.Stop()
-		for waiting := true; waiting && onlyStarting(instances); {
+		for wait && onlyStarting(instances) {
 			select {
 			case <-ctx.Done():
 				return ctx.Err()
 			case <-end:
-				waiting = false
+				wait = false
 			case <-tick.C:
 				if err := look(); err != nil {
 					return unavailable(err)
@@ -89,15 +95,28 @@ func (f *Family) stats(c *rest.Call, p *Process) error {
 			}
 		}
 	}
-	use, err := f.Scheduler.Stats(ctx, cf.AppID(p.AppGUID))
-	if err != nil {
-		return unavailable(err)
+	var use map[cf.InstanceID]cf.InstanceStats
+	if slices.ContainsFunc(instances, func(a *cf.ActualLRP) bool { return a != nil }) {
+		var err error
+		if use, err = f.Scheduler.Stats(ctx, cf.AppID(p.AppGUID)); err != nil {
+			return unavailable(err)
+		}
 	}
 	out := []rest.Object{}
 	for i, a := range instances {
 		out = append(out, statView(p, i, a, use))
 	}
 	return c.JSON(http.StatusOK, rest.Object{"resources": out})
+}
+
+// justStarted tells whether an app is to run and was changed a moment ago.
+func justStarted(ctx context.Context, db bun.IDB, app string) (bool, error) {
+	a := new(App)
+	err := db.NewSelect().Model(a).Column("state", "updated_at").Where("guid = ?", app).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, rest.NotFound("process") // it is being deleted, and its processes with it
+	}
+	return a.State == Started && time.Since(a.UpdatedAt.Time()) < fresh, err
 }
 
 func unavailable(err error) error {

@@ -17,12 +17,12 @@ import (
 func (f *Family) orgQuotas() *rest.Resource[quota.OfOrg] {
 	return &rest.Resource[quota.OfOrg]{
 		Kind: "organization_quota", Path: "/v3/organization_quotas",
-		Visible: func(_ access.Caller, q *bun.SelectQuery) *bun.SelectQuery { return q.Where("org_guid = ''") },
+		Visible: func(access.Caller) access.Reasons { return access.Any(bun.SafeQuery("org_guid = ''")) },
 		Filters: []rest.Filter{
 			{Param: "names", Where: "name_key IN (?)", Fold: true},
 			{Param: "organization_guids", By: func(c *rest.Call, q *bun.SelectQuery, guids []string) (*bun.SelectQuery, error) {
 				orgs := c.DB().NewSelect().Model((*access.Organization)(nil)).Column("quota_guid").Where("guid IN (?)", bun.List(guids))
-				return q.Where("guid IN (?)", access.InOrgs("guid")(c.Caller, orgs)), nil
+				return q.Where("guid IN (?)", access.InOrgs("guid").Narrow(c.Caller, orgs)), nil
 			}},
 		},
 		Fill: func(c *rest.Call, qs []*quota.OfOrg) error { return fill(c, ofOrgs, qs) },

@@ -48,7 +48,7 @@ func fill[T some](c *rest.Call, k quotas, qs []T) error {
 		Quota string `bun:"quota_guid"`
 	}
 	q := c.DB().NewSelect().TableExpr(k.table).Column("guid", "quota_guid").Where("quota_guid IN (?)", bun.List(guids)).OrderExpr("id")
-	if err := k.visible(c.Caller, q).Scan(c.Ctx(), &held); err != nil {
+	if err := k.visible.Narrow(c.Caller, q).Scan(c.Ctx(), &held); err != nil {
 		return err
 	}
 	for _, h := range held {

@@ -51,12 +51,12 @@ func (f *Family) roles() *rest.Resource[access.RoleRow] {
 }
 
 // visibleRoles shows the roles in the spaces and organizations that the caller sees.
-func visibleRoles(c access.Caller, q *bun.SelectQuery) *bun.SelectQuery {
+func visibleRoles(c access.Caller) access.Reasons {
 	if c.ReadsAll() {
-		return q
+		return access.Everything()
 	}
-	return q.Where("(? IN (?) OR ? = '' AND ? IN (?))", c.Column("space_guid"), access.Spaces(c, access.SpaceReaders...),
-		c.Column("space_guid"), c.Column("org_guid"), access.Orgs(c, access.OrgReaders...))
+	return access.Any(c.In("space_guid", access.Spaces(c, access.SpaceReaders...)),
+		bun.SafeQuery("space_guid = '' AND ?", c.In("org_guid", access.Orgs(c, access.OrgReaders...))))
 }
 
 type roleBody struct {

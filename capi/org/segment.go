@@ -67,11 +67,11 @@ const entitled = "guid IN (SELECT segment_guid FROM capi_isolation_entitlements 
 func (f *Family) segments() *rest.Resource[Segment] {
 	return &rest.Resource[Segment]{
 		Kind: "isolation_segment", Path: "/v3/isolation_segments",
-		Visible: func(c access.Caller, q *bun.SelectQuery) *bun.SelectQuery {
+		Visible: func(c access.Caller) access.Reasons {
 			if c.ReadsAll() {
-				return q
+				return access.Everything()
 			}
-			return q.Where(entitled, access.Orgs(c, access.OrgReaders...))
+			return access.Any(bun.SafeQuery(entitled, access.Orgs(c, access.OrgReaders...)))
 		},
 		Filters: []rest.Filter{
 			{Param: "names", Where: "name_key IN (?)", Fold: true},
@@ -198,7 +198,7 @@ func answerSegmentOrgs(c *rest.Call, s *Segment) error {
 	guids := []string{}
 	q := c.DB().NewSelect().Model((*access.Organization)(nil)).Column("guid").
 		Where("guid IN (SELECT org_guid FROM capi_isolation_entitlements WHERE segment_guid = ?)", s.GUID).OrderExpr("id")
-	if err := access.InOrgs("guid")(c.Caller, q).Scan(c.Ctx(), &guids); err != nil {
+	if err := access.InOrgs("guid").Narrow(c.Caller, q).Scan(c.Ctx(), &guids); err != nil {
 		return err
 	}
 	return many(c, guids, c.Link("/v3/isolation_segments/%s/relationships/organizations", s.GUID), c.Link("/v3/isolation_segments/%s/organizations", s.GUID))
@@ -211,7 +211,7 @@ func (f *Family) segmentSpaces(c *rest.Call) error {
 	}
 	guids := []string{}
 	q := c.DB().NewSelect().Model((*access.Space)(nil)).Column("guid").Where("isolation_segment_guid = ?", s.GUID).OrderExpr("id")
-	if err := access.InSpaces("guid")(c.Caller, q).Scan(c.Ctx(), &guids); err != nil {
+	if err := access.InSpaces("guid").Narrow(c.Caller, q).Scan(c.Ctx(), &guids); err != nil {
 		return err
 	}
 	return many(c, guids, c.Link("/v3/isolation_segments/%s/relationships/spaces", s.GUID), nil)

@@ -43,12 +43,12 @@ func (f *Family) spaceQuotas() *rest.Resource[quota.OfSpace] {
 }
 
 // visibleSpaceQuotas shows those of the organizations that the caller manages, and of spaces where the caller has a role.
-func visibleSpaceQuotas(c access.Caller, q *bun.SelectQuery) *bun.SelectQuery {
+func visibleSpaceQuotas(c access.Caller) access.Reasons {
 	if c.ReadsAll() {
-		return q.Where("org_guid <> ''")
+		return access.Any(bun.SafeQuery("org_guid <> ''"))
 	}
-	return q.Where("(org_guid IN (?) OR guid IN (SELECT quota_guid FROM rest_spaces WHERE quota_guid <> '' AND guid IN (?)))",
-		access.Orgs(c, access.OrgManager), access.Spaces(c, access.SpaceRoles...))
+	return access.Any(c.In("org_guid", access.Orgs(c, access.OrgManager)),
+		c.In("guid", bun.SafeQuery("SELECT quota_guid FROM rest_spaces WHERE quota_guid <> '' AND guid IN (?)", access.Spaces(c, access.SpaceRoles...))))
 }
 
 func mayWriteSpaceQuota(c *rest.Call, q *quota.OfSpace) error {
@@ -196,7 +196,7 @@ func (f *Family) applySpaceQuota(c *rest.Call) error {
 		}
 		var seen []*access.Space
 		sel := tx.NewSelect().Model(&seen).Column("guid").Where("guid IN (?)", bun.List(in.guids))
-		if err := access.InSpaces("guid")(c.Caller, sel).Scan(ctx); err != nil {
+		if err := access.InSpaces("guid").Narrow(c.Caller, sel).Scan(ctx); err != nil {
 			return err
 		}
 		if lost := without(in.guids, seen); len(lost) > 0 {

@@ -46,12 +46,12 @@ func (f *Family) users() *rest.Resource[access.User] {
 }
 
 // visibleUsers shows the caller and those who have roles in the caller's organizations.
-func visibleUsers(c access.Caller, q *bun.SelectQuery) *bun.SelectQuery {
+func visibleUsers(c access.Caller) access.Reasons {
 	if c.ReadsAll() {
-		return q
+		return access.Everything()
 	}
-	return q.Where("(? = ? OR ? IN (SELECT user_guid FROM rest_roles WHERE space_guid = '' AND org_guid IN (?)))",
-		c.Column("guid"), c.GUID, c.Column("guid"), access.Orgs(c, access.OrgReaders...))
+	return access.Any(bun.SafeQuery("guid = ?", c.GUID), c.In("guid",
+		bun.SafeQuery("SELECT user_guid FROM rest_roles WHERE space_guid = '' AND org_guid IN (?)", access.Orgs(c, access.OrgReaders...))))
 }
 
 func (f *Family) fillUsers(c *rest.Call, users []*access.User) error {

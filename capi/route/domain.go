@@ -25,14 +25,12 @@ import (
 var SystemHosts = []string{"api", "uaa", "login", "log-cache", "doppler", "log-stream", "ssh", "tcp"}
 
 // visibleDomains are the shared ones and those that the caller's organizations own or may use.
-func visibleDomains(c access.Caller, q *bun.SelectQuery) *bun.SelectQuery {
+func visibleDomains(c access.Caller) access.Reasons {
 	if c.ReadsAll() {
-		return q
+		return access.Everything()
 	}
 	mine := access.Orgs(c, access.DomainReaders...)
-	return q.WhereGroup(" AND ", func(q *bun.SelectQuery) *bun.SelectQuery {
-		return q.Where("org_guid = ''").WhereOr("org_guid IN (?)", mine).WhereOr(sharedTo, mine)
-	})
+	return access.Any(bun.SafeQuery("org_guid = ''"), c.In("org_guid", mine), bun.SafeQuery(sharedTo, mine))
 }
 
 // sharedTo is the condition of domains that are shared with an organization.

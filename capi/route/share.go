@@ -25,7 +25,7 @@ func fillDomains(c *rest.Call, ds []*Domain) error {
 	}
 	var rows []*sharedDomain
 	q := c.DB().NewSelect().Model(&rows).Where("domain_guid IN (?)", bun.List(guids)).OrderExpr("id")
-	err := access.InOrgs("org_guid")(c.Caller, q).Scan(c.Ctx())
+	err := access.InOrgs("org_guid").Narrow(c.Caller, q).Scan(c.Ctx())
 	for _, r := range rows {
 		d := byGUID[r.DomainGUID]
 		d.sharedWith = append(d.sharedWith, r.OrgGUID)

@@ -19,19 +19,19 @@ import (
 )
 
 // visibleRoutes are those of the caller's spaces and those shared with them.
-func visibleRoutes(c access.Caller, q *bun.SelectQuery) *bun.SelectQuery {
+func visibleRoutes(c access.Caller) access.Reasons {
 	if c.ReadsAll() {
-		return q
+		return access.Everything()
 	}
 	mine := access.Spaces(c, access.RouteReaders...)
-	return q.Where(inSpaces, c.Column("space_guid"), mine, c.Column("guid"), mine)
+	return access.Any(c.In("space_guid", mine), c.In("guid", bun.SafeQuery(sharedWith, mine)))
 }
 
-// inSpaces is the condition of routes that spaces own or were given.
-const inSpaces = "(? IN (?) OR ? IN (SELECT route_guid FROM route_shared_routes WHERE space_guid IN (?)))"
+// sharedWith are the routes that spaces were given.
+const sharedWith = "SELECT route_guid FROM route_shared_routes WHERE space_guid IN (?)"
 
 func ofSpaces(_ *rest.Call, q *bun.SelectQuery, spaces []string) (*bun.SelectQuery, error) {
-	return q.Where(inSpaces, bun.Ident("space_guid"), bun.List(spaces), bun.Ident("guid"), bun.List(spaces)), nil
+	return q.Where("(space_guid IN (?) OR guid IN ("+sharedWith+"))", bun.List(spaces), bun.List(spaces)), nil
 }
 
 func (f *Family) sharingRoutes() []rest.Route {

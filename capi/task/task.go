@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/uptrace/bun"
 
@@ -93,12 +94,20 @@ type Family struct {
 // Nouns makes the family's noun.
 func (f *Family) Nouns() []rest.Noun {
 	const ofApp = "GET /v3/apps/{guid}/tasks"
+	others := map[bool][]string{true: {"space_guids", "organization_guids", "app_guids"}, false: {"sequence_ids"}} // what the list below an app refuses, and the other
 	only := func(below bool, param string, by func(q *bun.SelectQuery, v []string) *bun.SelectQuery) rest.Filter { // of one of the two lists
 		return rest.Filter{Param: param, By: func(c *rest.Call, q *bun.SelectQuery, v []string) (*bun.SelectQuery, error) {
-			if (c.R.Pattern == ofApp) != below {
-				return nil, rest.BadParameter(fmt.Sprintf("Unknown query parameter(s): '%s'", param))
+			if (c.R.Pattern == ofApp) == below {
+				return by(q, v), nil
 			}
-			return by(q, v), nil
+			var bad []string // all at once, in Cloud Controller's order
+			given := c.R.URL.Query()
+			for _, name := range others[!below] {
+				if given.Has(name) {
+					bad = append(bad, name)
+				}
+			}
+			return nil, rest.BadParameter(fmt.Sprintf("Unknown query parameter(s): '%s'", strings.Join(bad, "', '")))
 		}}
 	}
 	in := func(where string) func(q *bun.SelectQuery, v []string) *bun.SelectQuery {

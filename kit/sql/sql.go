@@ -17,6 +17,8 @@ import (
 	"sync"
 
 	"github.com/go-sql-driver/mysql" // driver "mysql"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/mysqldialect"
 	"github.com/uptrace/bun/dialect/pgdialect"
@@ -26,8 +28,6 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"ingot/kit/seal"
-
-	_ "github.com/jackc/pgx/v5/stdlib" // driver "pgx"
 )
 
 // Engine is the kind of database.
@@ -70,12 +70,9 @@ func Open(ctx context.Context, dsn string) (*DB, error) {
 	db := &DB{Engine: engine}
 	switch engine {
 	case Postgres:
-		err = db.connect("pgx", dsn, pgdialect.New())
+		err = db.connectPostgres(dsn)
 	case MySQL:
-		var d string
-		if d, err = mysqlDSN(dsn); err == nil {
-			err = db.connect("mysql", d, mysqldialect.New())
-		}
+		err = db.connectMySQL(dsn)
 	default:
 		err = db.openFile(dsn)
 	}
@@ -93,16 +90,28 @@ func Open(ctx context.Context, dsn string) (*DB, error) {
 	return db, nil
 }
 
-func (db *DB) connect(driver, dsn string, d schema.Dialect) error {
-	pool, err := dbsql.Open(driver, dsn)
+// connectPostgres has statements of one round trip: each has its values in its text, so that a prepared one would hardly ever be
+// asked again. The server works for a statement with one process and without compiling it: lists are short, and other
+// requests want the other cores.
+func (db *DB) connectPostgres(dsn string) error {
+	c, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		return err
 	}
+	c.DefaultQueryExecMode = pgx.QueryExecModeExec
+	db.serve(stdlib.OpenDB(*c, stdlib.OptionAfterConnect(func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, "SET max_parallel_workers_per_gather = 0; SET jit = off")
+		return err
+	})), pgdialect.New())
+	return nil
+}
+
+// serve uses a server's pool.
+func (db *DB) serve(pool *dbsql.DB, d schema.Dialect) {
 	pool.SetMaxOpenConns(32)
 	pool.SetMaxIdleConns(8)
 	db.write = db.bun(pool, d)
 	db.read = db.write
-	return nil
 }
 
 func (db *DB) bun(pool *dbsql.DB, d schema.Dialect) *bun.DB {
@@ -129,6 +138,18 @@ func (db *DB) openFile(path string) error {
 	r.SetMaxIdleConns(8)
 	db.read = db.bun(r, sqlitedialect.New())
 	return nil
+}
+
+func (db *DB) connectMySQL(dsn string) error {
+	dsn, err := mysqlDSN(dsn)
+	if err != nil {
+		return err
+	}
+	pool, err := dbsql.Open("mysql", dsn)
+	if err == nil {
+		db.serve(pool, mysqldialect.New())
+	}
+	return err
 }
 
 func mysqlDSN(dsn string) (string, error) {

@@ -26,7 +26,8 @@ const (
 type Caller struct {
 	cf.Identity
 	GUID string // of the user row: the UAA user's guid, or the client's id
-	Walk bool   // on SQLite: who sees much reads lists in their order, see Column
+	List bool   // many rows are asked for, see Spaces
+	Walk bool   // on SQLite: who sees much reads lists in their order, see In
 }
 
 // NewCaller makes a caller of a verified token.

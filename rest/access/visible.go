@@ -2,18 +2,82 @@ package access
 
 import (
 	"context"
+	"strings"
 
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/schema"
 
 	"ingot/cf"
+	"ingot/kit/sql"
 )
 
-// Scope narrows a query to what the caller may see.
-type Scope func(c Caller, q *bun.SelectQuery) *bun.SelectQuery
+// Scope says for which reasons a caller sees rows.
+type Scope func(c Caller) Reasons
+
+// Reasons are conditions. Who meets one of them is seen; where there is none, nothing is.
+type Reasons struct {
+	everything bool
+	any        []schema.QueryAppender
+}
+
+// Everything is seen.
+func Everything() Reasons { return Reasons{everything: true} }
+
+// Any shows the rows that meet one of the conditions.
+func Any(conditions ...schema.QueryAppender) Reasons { return Reasons{any: conditions} }
 
 // Everyone sees every row.
-func Everyone(_ Caller, q *bun.SelectQuery) *bun.SelectQuery { return q }
+func Everyone(Caller) Reasons { return Everything() }
+
+// Narrow narrows a query to what the caller sees.
+func (s Scope) Narrow(c Caller, q *bun.SelectQuery) *bun.SelectQuery {
+	why := s(c)
+	if why.everything {
+		return q
+	}
+	return q.WhereGroup(" AND ", func(q *bun.SelectQuery) *bun.SelectQuery {
+		for _, reason := range why.any {
+			q = q.WhereOr("?", reason)
+		}
+		if why.any == nil {
+			q = q.Where("1 = 0")
+		}
+		return q
+	})
+}
+
+// Count tells how many rows of a query the caller sees. Each reason is counted by itself, less what was counted before: no
+// engine counts what meets one condition or another by their indexes alone.
+func (s Scope) Count(ctx context.Context, c Caller, db bun.IDB, q *bun.SelectQuery) (n int, err error) {
+	why := s(c)
+	if why.everything || len(why.any) < 2 {
+		all, err := s.Narrow(c, q.Clone()).Count(ctx)
+		return int(all), err
+	}
+	var text []string
+	var counts []any
+	for i, reason := range why.any {
+		one := q.Clone().ColumnExpr("count(*)").Where("?", reason)
+		for _, before := range why.any[:i] {
+			one = one.Where("NOT (?)", before)
+		}
+		text, counts = append(text, "(?)"), append(counts, one)
+	}
+	return n, db.NewSelect().ColumnExpr(strings.Join(text, " + "), counts...).Scan(ctx, &n)
+}
+
+// Unite finds the columns of what the caller sees of q for several reasons, each by its own index; nil when there are not several.
+func (s Scope) Unite(c Caller, q *bun.SelectQuery, columns []string) schema.QueryAppender {
+	why := s(c)
+	if len(why.any) < 2 {
+		return nil
+	}
+	var found []any
+	for _, reason := range why.any {
+		found = append(found, q.Clone().Column(columns...).Where("?", reason))
+	}
+	return bun.SafeQuery(strings.Repeat("? UNION ", len(found)-1)+"?", found...)
+}
 
 // InOrgs shows the rows whose column holds an organization in which the caller has one of the roles (OrgReaders when
 // none is named), directly or in one of its spaces.
@@ -21,11 +85,11 @@ func InOrgs(column string, roles ...Role) Scope {
 	if len(roles) == 0 {
 		roles = OrgReaders
 	}
-	return func(c Caller, q *bun.SelectQuery) *bun.SelectQuery {
+	return func(c Caller) Reasons {
 		if c.ReadsAll() {
-			return q
+			return Everything()
 		}
-		return q.Where("? IN (?)", c.Column(column), Orgs(c, roles...))
+		return Any(c.In(column, Orgs(c, roles...)))
 	}
 }
 
@@ -35,21 +99,21 @@ func InSpaces(column string, roles ...Role) Scope {
 	if len(roles) == 0 {
 		roles = SpaceReaders
 	}
-	return func(c Caller, q *bun.SelectQuery) *bun.SelectQuery {
+	return func(c Caller) Reasons {
 		if c.ReadsAll() {
-			return q
+			return Everything()
 		}
-		return q.Where("? IN (?)", c.Column(column), Spaces(c, roles...))
+		return Any(c.In(column, Spaces(c, roles...)))
 	}
 }
 
-// Column is the column that a Scope looks at. Where the caller walks, no index is sought for it: a page of what somebody sees
-// much of is found sooner row by row in the order of the list than by gathering and sorting all of it.
-func (c Caller) Column(name string) schema.QueryAppender {
+// In is the condition that a column holds what a sub-select gives. Where the caller walks, no index is sought for it: a page
+// of what somebody sees much of is found sooner row by row in the order of the list than by gathering and sorting all of it.
+func (c Caller) In(column string, set schema.QueryAppender) schema.QueryAppender {
 	if c.Walk {
-		return bun.SafeQuery("+?", bun.Ident(name))
+		return bun.SafeQuery("+? IN (?)", bun.Ident(column), set)
 	}
-	return bun.Ident(name)
+	return bun.SafeQuery("? IN (?)", bun.Ident(column), set)
 }
 
 // Orgs is the sub-select of organizations in which the caller has one of the roles. Space roles count for the space's
@@ -59,7 +123,7 @@ func Orgs(c Caller, roles ...Role) schema.QueryAppender {
 }
 
 // Spaces is the sub-select of spaces in which the caller has one of the roles; organization roles count for all
-// spaces of the organization.
+// spaces of the organization. A list has it made once; for one row few of its rows are looked at.
 func Spaces(c Caller, roles ...Role) schema.QueryAppender {
 	org, space := Roles(roles).split()
 	const direct = "SELECT r.space_guid FROM rest_roles AS r WHERE r.user_guid = ? AND r.type IN (?)"
@@ -70,7 +134,11 @@ func Spaces(c Caller, roles ...Role) schema.QueryAppender {
 	case len(space) == 0:
 		return bun.SafeQuery(through, c.GUID, bun.List(org))
 	}
-	return bun.SafeQuery(direct+" UNION "+through, c.GUID, bun.List(space), c.GUID, bun.List(org))
+	both := bun.SafeQuery(direct+" UNION "+through, c.GUID, bun.List(space), c.GUID, bun.List(org))
+	if c.List {
+		return sql.Once(both)
+	}
+	return both
 }
 
 // HasInSpace tells whether the caller has one of the roles in the space or (organization roles) in its organization.

@@ -20,15 +20,19 @@ import (
 )
 
 // Variable names the server of the tests: postgres://user:password@host:port/name or mysql://... of somebody who may make
-// databases. Without it the tests run on SQLite.
+// databases. Without it the tests run on SQLite. "all" runs them, and benchmarks, on the three engines in turn.
 const Variable = "INGOT_TEST_DATABASE"
 
 // Main runs the tests of a package on SQLite, and where INGOT_WORLD=1 (as `make test` sets) on PostgreSQL and MariaDB,
 // too. If Variable is set they run on that server only. It is called by TestMain, and gives the exit code.
 func Main(m *testing.M) int {
 	flag.Parse()
+	all := os.Getenv(Variable) == "all"
+	if all {
+		_ = os.Unsetenv(Variable) // the name is a good one
+	}
 	code := m.Run()
-	if os.Getenv(Variable) != "" || os.Getenv("INGOT_WORLD") != "1" || flag.Lookup("test.bench").Value.String() != "" {
+	if !all && (os.Getenv(Variable) != "" || os.Getenv("INGOT_WORLD") != "1" || flag.Lookup("test.bench").Value.String() != "") {
 		return code
 	}
 	sweep()
