@@ -74,7 +74,7 @@ func TestWithin(t *testing.T) {
 			t.Errorf("%v: %s %q", c.err, f[0].Title, f[0].Detail)
 		}
 	}
-	if cause := errors.New("x"); Within("For app 'a': ", cause) != cause {
+	if cause := errors.New("x"); !errors.Is(Within("For app 'a': ", cause), cause) {
 		t.Error("a fault of ours tells something")
 	}
 }
