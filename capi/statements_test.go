@@ -21,6 +21,7 @@ func TestStatements(t *testing.T) {
 	for user, r := range map[string]access.Role{"space_manager": access.SpaceManager, "org_auditor": access.OrgAuditor, "org_user": access.OrgUser} {
 		w.Role(user, r, "x")
 	}
+	w.Role("second_auditor", access.SpaceAuditor, "x-second")
 	w.Must(200, "admin", "PATCH /v3/space_quotas/x-used", `{"name":"Used","apps":{"total_instances":5},"routes":{"total_routes":9}}`)
 	const inX = `"relationships":{"organization":{"data":{"guid":"x"}}}`
 	for _, s := range []struct{ request, want string }{
@@ -89,6 +90,9 @@ func TestStatements(t *testing.T) {
 		{`POST /v3/apps {"name":"X","relationships":{"space":{"data":{"guid":"x-space"}}}}`, "422 App with the name 'X' already exists."},
 		{`GET /v3/apps/x/processes?order_by=-created_at&per_page=5000`, `200 "total_results":1`},
 		{`GET /v3/processes/x/process_instances`, `200 "resources":`},
+		{`POST /v3/apps/x-other/actions/start as second_auditor`, "422 Assign a droplet before starting this app."}, // said before who may
+		{`POST /v3/apps/x-other/actions/restart as second_auditor`, "422 Assign a droplet before starting this app."},
+		{`POST /v3/apps/x-other/actions/stop as second_auditor`, "403 You are not authorized to perform the requested action"},
 		{`PATCH /v3/apps/x/features/none {"enabled":true}`, "404 Feature not found"},
 		// service instances and bindings
 		{`GET /v3/service_instances?per_page=x`, "400 The query parameter is invalid: Per page must be a positive integer"},
