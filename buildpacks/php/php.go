@@ -97,7 +97,7 @@ func runtime(s *stager.Stager, o options) error {
 		}
 	}
 	for _, name := range []string{".bp-config/php/php.ini", ".bp-config/php/php-fpm.conf", ".bp-config/php/fpm.d", ".bp-config/httpd", ".bp-config/nginx"} {
-		if s.Has(name) && !(name == ".bp-config/nginx" && s.Has(ownLocations)) {
+		if s.Has(name) && (name != ".bp-config/nginx" || !s.Has(ownLocations)) {
 			s.Warn("%s is not read by this buildpack; settings of PHP are read in .bp-config/php/php.ini.d/*.ini", name)
 		}
 	}
