@@ -16,7 +16,7 @@ import (
 // still, turn about. The product's aim is 1.05 (docs/performance.md); a machine with other work on it shows that only in the
 // figures that are logged, and a single series may be spoilt by such work.
 const (
-	hurt   = 1.5
+	hurt   = 1.75
 	series = 3
 	turns  = 3
 )
