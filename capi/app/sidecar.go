@@ -158,9 +158,8 @@ func PutBeside(ctx context.Context, tx bun.Tx, a *App, b Beside) error {
 	if i := slices.IndexFunc(all, func(o *Sidecar) bool { return o.Name == b.Name }); i >= 0 {
 		s = all[i]
 	}
-	if s.Command, s.ProcessTypes.V = b.Command, b.Types; b.MemoryMB != nil {
-		s.MemoryMB = *b.MemoryMB
-	}
+	s.Command, s.ProcessTypes.V = b.Command, b.Types
+	put(&s.MemoryMB, b.MemoryMB)
 	return PutSidecar(ctx, tx, s)
 }
 
@@ -243,21 +242,6 @@ func Bears(ctx context.Context, tx bun.Tx, p *Process) error {
 	return err
 }
 
-// beside are the sidecars of a process of that type, as the scheduler is told.
-func beside(all []Beside, kind string) (out []cf.Sidecar) {
-	for _, s := range all {
-		if !slices.Contains(s.Types, kind) {
-			continue
-		}
-		memory := 0
-		if s.MemoryMB != nil {
-			memory = *s.MemoryMB
-		}
-		out = append(out, cf.Sidecar{Name: s.Name, Start: s.Command, MemoryMB: memory})
-	}
-	return out
-}
-
 // besides are the sidecars of the app as a revision keeps them, by name.
 func besides(ctx context.Context, db bun.IDB, app string) ([]Beside, error) {
 	all, err := SidecarsOf(ctx, db, app)
@@ -285,7 +269,15 @@ func (p *Process) With(ctx context.Context, db bun.IDB, r *Revision) (*Process, 
 		return nil, fmt.Errorf("sidecars of process %s: %w", p.GUID, err)
 	}
 	with := *p
-	with.Sidecars = beside(all, p.Type)
+	with.Sidecars = nil
+	for _, s := range all {
+		if !slices.Contains(s.Types, p.Type) {
+			continue
+		}
+		one := cf.Sidecar{Name: s.Name, Start: s.Command}
+		put(&one.MemoryMB, s.MemoryMB)
+		with.Sidecars = append(with.Sidecars, one)
+	}
 	return &with, nil
 }
 

@@ -63,36 +63,33 @@ const (
 
 func (f *Family) stats(c *rest.Call, p *Process) error {
 	ctx := c.Ctx()
+	tick, end := time.NewTicker(25*time.Millisecond), time.After(hold)
+	defer tick.Stop()
 	var instances []*cf.ActualLRP
-	look := func() error {
+wait:
+	for first := true; ; first = false {
 		all, err := f.Scheduler.Instances(ctx, cf.AppID(p.AppGUID))
-		instances = actual(p, all)
-		return err
-	}
-	if err := look(); err != nil {
-		return unavailable(err)
-	}
-	wait := false
-	if onlyStarting(instances) {
-		var err error
-		if wait, err = justStarted(ctx, c.DB(), p.AppGUID); err != nil {
-			return err
+		if err != nil {
+			return unavailable(err)
 		}
-	}
-	if wait {
-		end, tick := time.After(hold), time.NewTicker(25*time.Millisecond)
-		defer tick.Stop()
-		for wait && onlyStarting(instances) {
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-end:
-				wait = false
-			case <-tick.C:
-				if err := look(); err != nil {
-					return unavailable(err)
-				}
+		if instances = actual(p, all); !onlyStarting(instances) {
+			break
+		}
+		if first {
+			may, err := justStarted(ctx, c.DB(), p.AppGUID)
+			if err != nil {
+				return err
 			}
+			if !may {
+				break
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-end:
+			break wait
+		case <-tick.C:
 		}
 	}
 	var use map[cf.InstanceID]cf.InstanceStats
@@ -125,12 +122,7 @@ func unavailable(err error) error {
 
 // onlyStarting tells whether there is nothing to tell yet: no instance runs, crashed or cannot be placed.
 func onlyStarting(instances []*cf.ActualLRP) bool {
-	for _, a := range instances {
-		if a != nil && (instanceState(a) != stateStarting) {
-			return false
-		}
-	}
-	return len(instances) > 0
+	return len(instances) > 0 && !slices.ContainsFunc(instances, func(a *cf.ActualLRP) bool { return a != nil && instanceState(a) != stateStarting })
 }
 
 func statView(p *Process, index int, a *cf.ActualLRP, use map[cf.InstanceID]cf.InstanceStats) rest.Object {
