@@ -1,7 +1,6 @@
 package services
 
 import (
-	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -9,6 +8,7 @@ import (
 	"ingot/cf"
 	"ingot/rest"
 	"ingot/rest/access"
+	"ingot/rest/many"
 )
 
 // No instance is ever shared: Cloud Foundry shares only what service brokers make. These endpoints say so.
@@ -70,27 +70,6 @@ func (s *Services) sharing(c *rest.Call) (*Instance, error) {
 	return i, c.MayWriteSpace(i.SpaceGUID, access.SpaceWriters...)
 }
 
-type shareBody struct{ guids []string }
-
-func (t *shareBody) Take(b *rest.Body) {
-	raw := b.Raw("data")
-	var data []map[string]json.RawMessage
-	if raw == nil || string(raw) == "null" || string(raw) == "[]" {
-		b.Wrong("data", "can't be blank")
-	}
-	if raw == nil || json.Unmarshal(raw, &data) != nil {
-		b.Wrong("data", "must be an array")
-		return
-	}
-	for i, one := range data {
-		var guid string
-		if len(one["guid"]) == 0 || json.Unmarshal(one["guid"], &guid) != nil {
-			b.Fault("Invalid data type: Data[%d] guid should be a string.", i)
-		}
-		t.guids = append(t.guids, guid)
-	}
-}
-
 func (s *Services) share(c *rest.Call) error {
 	i, err := s.sharing(c)
 	if err != nil {
@@ -99,12 +78,12 @@ func (s *Services) share(c *rest.Call) error {
 	if err := access.Enabled(c.Ctx(), c.DB(), "service_instance_sharing"); err != nil {
 		return err
 	}
-	var in shareBody
+	var in many.Body
 	if err := rest.Take(c, &in); err != nil {
 		return err
 	}
 	var missing []string
-	for _, guid := range in.guids {
+	for _, guid := range in.GUIDs {
 		if seen, err := c.Ref("space", guid); err != nil {
 			return err
 		} else if !seen {

@@ -43,7 +43,7 @@ func (s *segmentBody) entitled(ctx context.Context, db bun.IDB, org string) (boo
 	if s.GUID == "" {
 		return true, nil
 	}
-	return (&entitlement{Segment: s.GUID, Org: org}).there(ctx, db)
+	return entitlements.Has(ctx, db, s.GUID, org)
 }
 
 func relationship(c *rest.Call, guid, path string, args ...any) error {

@@ -192,7 +192,7 @@ func (f *Family) removeOrgParts(ctx context.Context, j *job.Job, o *access.Organ
 				return err
 			}
 		}
-		if _, err := tx.NewDelete().Model((*entitlement)(nil)).Where("org_guid = ?", o.GUID).Exec(ctx); err != nil {
+		if err := entitlements.Remove(ctx, tx, "org_guid = ?", o.GUID); err != nil {
 			return err
 		}
 		if err := row.Delete(ctx, tx, o); err != nil {

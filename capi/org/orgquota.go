@@ -10,6 +10,7 @@ import (
 	"ingot/rest/access"
 	"ingot/rest/event"
 	"ingot/rest/job"
+	"ingot/rest/many"
 	"ingot/rest/quota"
 	"ingot/rest/row"
 )
@@ -92,8 +93,8 @@ func (f *Family) createOrgQuota(c *rest.Call) (*quota.OfOrg, error) {
 // orgsFor reads and holds organizations; missing is what is said of those that do not exist.
 func (f *Family) orgsFor(ctx context.Context, tx bun.Tx, guids []string, missing string) (orgs []*access.Organization, err error) {
 	err = f.DB.ForUpdate(tx.NewSelect().Model(&orgs).Where("guid IN (?)", bun.List(guids)).OrderExpr("id")).Scan(ctx)
-	if lost := without(guids, orgs); err == nil && len(lost) > 0 {
-		err = rest.Unprocessable("Organizations with guids %s%s", inspect(lost), missing)
+	if lost := many.Lost(guids, orgs); err == nil && len(lost) > 0 {
+		err = rest.Unprocessable("Organizations with guids %s%s", many.Inspect(lost), missing)
 	}
 	return orgs, err
 }
@@ -145,7 +146,7 @@ func (f *Family) applyOrgQuota(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
-	var in manyBody
+	var in many.Body
 	if err := rest.Take(c, &in); err != nil {
 		return err
 	}
@@ -153,11 +154,11 @@ func (f *Family) applyOrgQuota(c *rest.Call) error {
 		if err := c.Lock(ctx, tx, q); err != nil {
 			return err
 		}
-		orgs, err := f.orgsFor(ctx, tx, in.guids, " do not exist")
+		orgs, err := f.orgsFor(ctx, tx, in.GUIDs, " do not exist")
 		if err != nil {
 			return err
 		}
-		if err := ofOrgs.mayGive(ctx, f, tx, q, in.guids); err != nil {
+		if err := ofOrgs.mayGive(ctx, f, tx, q, in.GUIDs); err != nil {
 			return err
 		}
 		for _, o := range orgs {
@@ -175,5 +176,5 @@ func (f *Family) applyOrgQuota(c *rest.Call) error {
 	if err := fill(c, ofOrgs, []*quota.OfOrg{q}); err != nil {
 		return err
 	}
-	return many(c, q.Holders, c.Link("/v3/organization_quotas/%s/relationships/organizations", q.GUID), nil)
+	return many.Answer(c, q.Holders, c.Link("/v3/organization_quotas/%s/relationships/organizations", q.GUID), nil)
 }

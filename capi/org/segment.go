@@ -11,6 +11,7 @@ import (
 	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
+	"ingot/rest/many"
 	"ingot/rest/row"
 )
 
@@ -25,12 +26,8 @@ type Segment struct {
 	NameKey string `bun:"name_key"`
 }
 
-// entitlement allows an organization to use a segment.
-type entitlement struct {
-	bun.BaseModel `bun:"table:capi_isolation_entitlements"`
-	Segment       string `bun:"segment_guid"`
-	Org           string `bun:"org_guid"`
-}
+// entitlements are the organizations that may use a segment.
+var entitlements = many.Pairs{Table: "capi_isolation_entitlements", Noun: "segment_guid", Holder: "org_guid"}
 
 // ensureShared makes the segment "shared".
 func (f *Family) ensureShared(ctx context.Context) error {
@@ -62,8 +59,6 @@ func SegmentOf(ctx context.Context, db bun.IDB, s *access.Space, o *access.Organ
 	return g.Name, err
 }
 
-const entitled = "guid IN (SELECT segment_guid FROM capi_isolation_entitlements WHERE org_guid IN (?))"
-
 func (f *Family) segments() *rest.Resource[Segment] {
 	return &rest.Resource[Segment]{
 		Kind: "isolation_segment", Path: "/v3/isolation_segments",
@@ -71,11 +66,11 @@ func (f *Family) segments() *rest.Resource[Segment] {
 			if c.ReadsAll() {
 				return access.Everything()
 			}
-			return access.Any(bun.SafeQuery(entitled, access.Orgs(c, access.OrgReaders...)))
+			return access.Any(bun.SafeQuery(entitlements.Held(), access.Orgs(c, access.OrgReaders...)))
 		},
 		Filters: []rest.Filter{
 			{Param: "names", Where: "name_key IN (?)", Fold: true},
-			{Param: "organization_guids", Where: entitled},
+			{Param: "organization_guids", Where: entitlements.Held()},
 		},
 		Orders: []string{"name:name_key"},
 		View: func(c *rest.Call, s *Segment) rest.Object {
@@ -175,7 +170,7 @@ func (f *Family) deleteSegment(c *rest.Call, s *Segment) error {
 			return err
 		}
 		// a space has only what its organization is entitled to
-		used, err := tx.NewSelect().Model((*entitlement)(nil)).Where("segment_guid = ?", s.GUID).Exists(ctx)
+		used, err := tx.NewSelect().TableExpr(entitlements.Table).Where("segment_guid = ?", s.GUID).Exists(ctx)
 		if err != nil {
 			return err
 		}
@@ -201,7 +196,7 @@ func answerSegmentOrgs(c *rest.Call, s *Segment) error {
 	if err := access.InOrgs("guid").Narrow(c.Caller, q).Scan(c.Ctx(), &guids); err != nil {
 		return err
 	}
-	return many(c, guids, c.Link("/v3/isolation_segments/%s/relationships/organizations", s.GUID), c.Link("/v3/isolation_segments/%s/organizations", s.GUID))
+	return many.Answer(c, guids, c.Link("/v3/isolation_segments/%s/relationships/organizations", s.GUID), c.Link("/v3/isolation_segments/%s/organizations", s.GUID))
 }
 
 func (f *Family) segmentSpaces(c *rest.Call) error {
@@ -214,7 +209,7 @@ func (f *Family) segmentSpaces(c *rest.Call) error {
 	if err := access.InSpaces("guid").Narrow(c.Caller, q).Scan(c.Ctx(), &guids); err != nil {
 		return err
 	}
-	return many(c, guids, c.Link("/v3/isolation_segments/%s/relationships/spaces", s.GUID), nil)
+	return many.Answer(c, guids, c.Link("/v3/isolation_segments/%s/relationships/spaces", s.GUID), nil)
 }
 
 // entitle is POST /v3/isolation_segments/:guid/relationships/organizations.
@@ -226,7 +221,7 @@ func (f *Family) entitle(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
-	in := manyBody{segment: true}
+	in := many.Body{Wrong: func(b *rest.Body, guid any) { b.Wrong("data", "%v not a string", guid) }}
 	if err := rest.Take(c, &in); err != nil {
 		return err
 	}
@@ -235,23 +230,17 @@ func (f *Family) entitle(c *rest.Call) error {
 			return err
 		}
 		var orgs []*access.Organization
-		if err := f.DB.ForUpdate(tx.NewSelect().Model(&orgs).Where("guid IN (?)", bun.List(in.guids)).OrderExpr("id")).Scan(ctx); err != nil {
+		if err := f.DB.ForUpdate(tx.NewSelect().Model(&orgs).Where("guid IN (?)", bun.List(in.GUIDs)).OrderExpr("id")).Scan(ctx); err != nil {
 			return err
 		}
-		if lost := without(in.guids, orgs); len(lost) > 0 {
+		if lost := many.Lost(in.GUIDs, orgs); len(lost) > 0 {
 			return rest.Unprocessable("Unable to entitle organizations ['%s'] for the isolation segment. Ensure the organizations exist.", strings.Join(lost, "', '"))
 		}
+		if err := entitlements.Add(ctx, tx, s.GUID, in.GUIDs); err != nil || s.GUID != sharedSegment {
+			return err
+		}
 		for _, o := range orgs {
-			e := &entitlement{Segment: s.GUID, Org: o.GUID}
-			if has, err := e.there(ctx, tx); err != nil {
-				return err
-			} else if has {
-				continue
-			}
-			if _, err := tx.NewInsert().Model(e).Exec(ctx); err != nil {
-				return err
-			}
-			if s.GUID != sharedSegment || o.Isolation != "" {
+			if o.Isolation != "" {
 				continue
 			}
 			o.Isolation = s.GUID
@@ -265,11 +254,6 @@ func (f *Family) entitle(c *rest.Call) error {
 		return err
 	}
 	return answerSegmentOrgs(c, s)
-}
-
-// there tells whether the organization is entitled to the segment.
-func (e *entitlement) there(ctx context.Context, db bun.IDB) (bool, error) {
-	return db.NewSelect().Model((*entitlement)(nil)).Where("segment_guid = ? AND org_guid = ?", e.Segment, e.Org).Exists(ctx)
 }
 
 // revoke is DELETE /v3/isolation_segments/:guid/relationships/organizations/:org_guid.
@@ -304,8 +288,7 @@ func (f *Family) revoke(c *rest.Call) error {
 			return rest.Unprocessable("Cannot remove the entitlement while this Isolation Segment is assigned to any Spaces. "+
 				"Currently assigned to: '%s'", strings.Join(names, "', '"))
 		}
-		_, err = tx.NewDelete().Model((*entitlement)(nil)).Where("segment_guid = ? AND org_guid = ?", s.GUID, o.GUID).Exec(ctx)
-		return err
+		return entitlements.Remove(ctx, tx, "segment_guid = ? AND org_guid = ?", s.GUID, o.GUID)
 	})
 	if err != nil {
 		return err

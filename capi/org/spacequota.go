@@ -10,6 +10,7 @@ import (
 	"ingot/rest/access"
 	"ingot/rest/event"
 	"ingot/rest/job"
+	"ingot/rest/many"
 	"ingot/rest/quota"
 	"ingot/rest/row"
 )
@@ -109,8 +110,8 @@ func (f *Family) createSpaceQuota(c *rest.Call) (*quota.OfSpace, error) {
 				mine = append(mine, s)
 			}
 		}
-		if lost := without(in.holders.V, mine); len(lost) > 0 {
-			return rest.Unprocessable("Spaces with guids %s do not exist within the organization specified, or you do not have access to them.", inspect(lost))
+		if lost := many.Lost(in.holders.V, mine); len(lost) > 0 {
+			return rest.Unprocessable("Spaces with guids %s do not exist within the organization specified, or you do not have access to them.", many.Inspect(lost))
 		}
 		if err := giveSpaces(ctx, tx, q, mine); err != nil {
 			return err
@@ -182,7 +183,7 @@ func (f *Family) applySpaceQuota(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
-	var in manyBody
+	var in many.Body
 	if err := rest.Take(c, &in); err != nil {
 		return err
 	}
@@ -190,24 +191,24 @@ func (f *Family) applySpaceQuota(c *rest.Call) error {
 		if err := c.Lock(ctx, tx, q); err != nil {
 			return err
 		}
-		spaces, err := f.spacesFor(ctx, tx, in.guids)
+		spaces, err := f.spacesFor(ctx, tx, in.GUIDs)
 		if err != nil {
 			return err
 		}
 		var seen []*access.Space
-		sel := tx.NewSelect().Model(&seen).Column("guid").Where("guid IN (?)", bun.List(in.guids))
+		sel := tx.NewSelect().Model(&seen).Column("guid").Where("guid IN (?)", bun.List(in.GUIDs))
 		if err := access.InSpaces("guid").Narrow(c.Caller, sel).Scan(ctx); err != nil {
 			return err
 		}
-		if lost := without(in.guids, seen); len(lost) > 0 {
-			return rest.Unprocessable("Spaces with guids %s do not exist, or you do not have access to them.", inspect(lost))
+		if lost := many.Lost(in.GUIDs, seen); len(lost) > 0 {
+			return rest.Unprocessable("Spaces with guids %s do not exist, or you do not have access to them.", many.Inspect(lost))
 		}
 		for _, s := range spaces {
 			if s.OrgGUID != q.OrgGUID {
 				return rest.Unprocessable("Space quotas cannot be applied outside of their owning organization.")
 			}
 		}
-		if err := ofSpaces.mayGive(ctx, f, tx, q, in.guids); err != nil {
+		if err := ofSpaces.mayGive(ctx, f, tx, q, in.GUIDs); err != nil {
 			return err
 		}
 		if err := giveSpaces(ctx, tx, q, spaces); err != nil {
@@ -228,7 +229,7 @@ func (f *Family) applySpaceQuota(c *rest.Call) error {
 	if err := fill(c, ofSpaces, []*quota.OfSpace{q}); err != nil {
 		return err
 	}
-	return many(c, q.Holders, c.Link("/v3/space_quotas/%s/relationships/spaces", q.GUID), nil)
+	return many.Answer(c, q.Holders, c.Link("/v3/space_quotas/%s/relationships/spaces", q.GUID), nil)
 }
 
 // unapplySpaceQuota is DELETE /v3/space_quotas/:guid/relationships/spaces/:space_guid.

@@ -242,7 +242,7 @@ func deleteDomain(c *rest.Call, d *Domain) error {
 	if err := mayWriteDomain(c, d.OrgGUID); err != nil {
 		return err
 	}
-	shared, err := c.DB().NewSelect().Model((*sharedDomain)(nil)).Where("domain_guid = ?", d.GUID).Exists(c.Ctx())
+	shared, err := c.DB().NewSelect().TableExpr(sharedDomains.Table).Where("domain_guid = ?", d.GUID).Exists(c.Ctx())
 	if err == nil && shared {
 		return rest.Unprocessable("This domain is shared with other organizations. Unshare before deleting.")
 	}
@@ -260,8 +260,7 @@ func (f *Family) EmptyOrg(ctx context.Context, org string) error {
 		return err
 	}
 	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.NewDelete().Model((*sharedDomain)(nil)).Where("org_guid = ?", org).Exec(ctx)
-		return err
+		return sharedDomains.Remove(ctx, tx, "org_guid = ?", org)
 	})
 }
 
@@ -296,7 +295,7 @@ func (f *Family) removeDomains(ctx context.Context, where, arg string, may func(
 		if apps, err = f.remove(ctx, tx, "domain_guid IN (?)", bun.List(guids)); err != nil {
 			return err
 		}
-		if _, err := tx.NewDelete().Model((*sharedDomain)(nil)).Where("domain_guid IN (?)", bun.List(guids)).Exec(ctx); err != nil {
+		if err := sharedDomains.Remove(ctx, tx, "domain_guid IN (?)", bun.List(guids)); err != nil {
 			return err
 		}
 		return row.DeleteWhere(ctx, tx, "route_domains", "guid IN (?)", bun.List(guids))

@@ -43,7 +43,7 @@ func (f *Family) insertDomain(ctx context.Context, tx bun.Tx, d *Domain, t *doma
 			return err
 		}
 	}
-	return addOrgs(ctx, tx, d, t.sharedWith.V)
+	return sharedDomains.Add(ctx, tx, d.GUID, t.sharedWith.V)
 }
 
 // holdAbove holds the domains above a name, as whoever makes a route in them.

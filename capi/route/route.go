@@ -194,7 +194,7 @@ func (f *Family) remove(ctx context.Context, tx bun.Tx, where string, args ...an
 		if _, err := tx.NewDelete().Model((*Destination)(nil)).Where("route_guid = ?", r.GUID).Exec(ctx); err != nil {
 			return nil, err
 		}
-		if _, err := tx.NewDelete().Model((*sharedRoute)(nil)).Where("route_guid = ?", r.GUID).Exec(ctx); err != nil {
+		if err := sharedRoutes.Remove(ctx, tx, "route_guid = ?", r.GUID); err != nil {
 			return nil, err
 		}
 		if err := record(ctx, tx, "audit.route.delete-request", r, map[string]any{"request": map[string]any{"recursive": true}}); err != nil {

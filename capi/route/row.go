@@ -7,6 +7,8 @@ import (
 	"github.com/uptrace/bun"
 
 	"ingot/kit/sql"
+	"ingot/rest/access"
+	"ingot/rest/many"
 	"ingot/rest/row"
 )
 
@@ -21,19 +23,11 @@ type Domain struct {
 	sharedWith []string // the organizations that may use a private one, as the caller sees them; read for answers
 }
 
-// sharedDomain is a row of private domains that other organizations may use.
-type sharedDomain struct {
-	bun.BaseModel `bun:"table:route_shared_domains"`
-	DomainGUID    string `bun:"domain_guid"`
-	OrgGUID       string `bun:"org_guid"`
-}
-
-// sharedRoute is a row of routes that apps of other spaces may have.
-type sharedRoute struct {
-	bun.BaseModel `bun:"table:route_shared_routes"`
-	RouteGUID     string `bun:"route_guid"`
-	SpaceGUID     string `bun:"space_guid"`
-}
+// sharedDomains are the private domains that other organizations may use, sharedRoutes the routes that other spaces may have.
+var (
+	sharedDomains = many.Pairs{Table: "route_shared_domains", Noun: "domain_guid", Holder: "org_guid", Visible: access.InOrgs("org_guid")}
+	sharedRoutes  = many.Pairs{Table: "route_shared_routes", Noun: "route_guid", Holder: "space_guid", Visible: access.Everyone}
+)
 
 // Shared tells whether all organizations may use the domain.
 func (d *Domain) Shared() bool { return d.OrgGUID == "" }

@@ -13,24 +13,12 @@ import (
 	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
+	"ingot/rest/many"
 )
 
 // fillDomains reads with whom the domains of an answer are shared, as far as the caller sees those organizations.
 func fillDomains(c *rest.Call, ds []*Domain) error {
-	byGUID := map[string]*Domain{}
-	var guids []string
-	for _, d := range ds {
-		d.sharedWith, byGUID[d.GUID] = nil, d
-		guids = append(guids, d.GUID)
-	}
-	var rows []*sharedDomain
-	q := c.DB().NewSelect().Model(&rows).Where("domain_guid IN (?)", bun.List(guids)).OrderExpr("id")
-	err := access.InOrgs("org_guid").Narrow(c.Caller, q).Scan(c.Ctx())
-	for _, r := range rows {
-		d := byGUID[r.DomainGUID]
-		d.sharedWith = append(d.sharedWith, r.OrgGUID)
-	}
-	return err
+	return many.Fill(c, sharedDomains, ds, func(d *Domain, orgs []string) { d.sharedWith = orgs })
 }
 
 // orgsBody reads {"data": [{"guid"}]}.
@@ -75,7 +63,7 @@ func (f *Family) shareDomain(c *rest.Call) error {
 		if err := lock(ctx, f.DB, tx, d, "domain"); err != nil {
 			return err
 		}
-		return addOrgs(ctx, tx, d, t.guids)
+		return sharedDomains.Add(ctx, tx, d.GUID, t.guids)
 	})
 	if err != nil {
 		return err
@@ -136,21 +124,6 @@ func (f *Family) holdOrgs(ctx context.Context, tx bun.Tx, orgs []string) error {
 	return nil
 }
 
-// addOrgs shares the domain with organizations that do not have it yet; all of them are held.
-func addOrgs(ctx context.Context, tx bun.Tx, d *Domain, orgs []string) error {
-	for _, org := range slices.Compact(slices.Sorted(slices.Values(orgs))) {
-		s := &sharedDomain{DomainGUID: d.GUID, OrgGUID: org}
-		has, err := tx.NewSelect().Model(s).Where("domain_guid = ? AND org_guid = ?", d.GUID, org).Exists(ctx)
-		if err == nil && !has {
-			_, err = tx.NewInsert().Model(s).Exec(ctx)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // unshareDomain takes a domain from an organization; the managers of either may.
 func (f *Family) unshareDomain(c *rest.Call) error {
 	d, err := f.Domains.Find(c, c.Arg("guid"))
@@ -187,8 +160,7 @@ func (f *Family) unshareDomain(c *rest.Call) error {
 }
 
 func takeFrom(ctx context.Context, tx bun.Tx, d *Domain, o *access.Organization) error {
-	const share = "domain_guid = ? AND org_guid = ?"
-	has, err := tx.NewSelect().Model((*sharedDomain)(nil)).Where(share, d.GUID, o.GUID).Exists(ctx)
+	has, err := sharedDomains.Has(ctx, tx, d.GUID, o.GUID)
 	if err != nil {
 		return err
 	}
@@ -203,8 +175,7 @@ func takeFrom(ctx context.Context, tx bun.Tx, d *Domain, o *access.Organization)
 	if used {
 		return rest.Unprocessable("This domain has associated routes in this organization. Delete the routes before unsharing.")
 	}
-	_, err = tx.NewDelete().Model((*sharedDomain)(nil)).Where(share, d.GUID, o.GUID).Exec(ctx)
-	return err
+	return sharedDomains.Remove(ctx, tx, "domain_guid = ? AND org_guid = ?", d.GUID, o.GUID)
 }
 
 // usable are the domains that an organization may use.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -15,6 +14,7 @@ import (
 	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
+	"ingot/rest/many"
 	"ingot/rest/row"
 )
 
@@ -29,6 +29,9 @@ func visibleRoutes(c access.Caller) access.Reasons {
 
 // sharedWith are the routes that spaces were given.
 const sharedWith = "SELECT route_guid FROM route_shared_routes WHERE space_guid IN (?)"
+
+// ofRoute is the condition of one space's share of a route.
+const ofRoute = "route_guid = ? AND space_guid = ?"
 
 func ofSpaces(_ *rest.Call, q *bun.SelectQuery, spaces []string) (*bun.SelectQuery, error) {
 	return q.Where("(space_guid IN (?) OR guid IN ("+sharedWith+"))", bun.List(spaces), bun.List(spaces)), nil
@@ -65,39 +68,10 @@ func (f *Family) sharing(c *rest.Call, roles access.Roles) (*Route, error) {
 
 func showSpaces(c *rest.Call, r *Route) error {
 	var guids []string
-	err := c.DB().NewSelect().Model((*sharedRoute)(nil)).Column("space_guid").Where("route_guid = ?", r.GUID).OrderExpr("id").Scan(c.Ctx(), &guids)
-	if err != nil {
+	if err := many.Fill(c, sharedRoutes, []*Route{r}, func(_ *Route, spaces []string) { guids = spaces }); err != nil {
 		return err
 	}
-	o := rest.ToMany(guids)
-	o["links"] = rest.Object{"self": c.Link("/v3/routes/%s/relationships/shared_spaces", r.GUID)}
-	return c.JSON(http.StatusOK, o)
-}
-
-// spacesBody reads {"data": [{"guid"}]}.
-type spacesBody struct{ guids []string }
-
-func (t *spacesBody) Take(b *rest.Body) {
-	raw := b.Raw("data")
-	var data []json.RawMessage
-	err := json.Unmarshal(raw, &data)
-	if len(data) == 0 && (err == nil || !given(raw)) {
-		b.Wrong("data", "can't be blank")
-	}
-	if err != nil || !given(raw) {
-		b.Wrong("data", "must be an array")
-		return
-	}
-	for i, one := range data {
-		var v struct{ GUID *string }
-		if json.Unmarshal(one, &v) != nil || v.GUID == nil {
-			b.Fault("Invalid data type: Data[%d] guid should be a string.", i)
-			continue
-		}
-		t.guids = append(t.guids, *v.GUID)
-	}
-	slices.Sort(t.guids)
-	t.guids = slices.Compact(t.guids)
+	return many.Answer(c, guids, c.Link("/v3/routes/%s/relationships/shared_spaces", r.GUID), nil)
 }
 
 func (f *Family) shareRoute(c *rest.Call) error {
@@ -105,15 +79,16 @@ func (f *Family) shareRoute(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
-	var t spacesBody
+	var t many.Body
 	if err := rest.Take(c, &t); err != nil {
 		return err
 	}
-	if err := mayGiveTo(c, r, t.guids); err != nil {
+	slices.Sort(t.GUIDs) // all hold them in one order
+	if err := mayGiveTo(c, r, t.GUIDs); err != nil {
 		return err
 	}
 	err = c.Write(func(ctx context.Context, tx bun.Tx) error {
-		for _, s := range t.guids {
+		for _, s := range t.GUIDs {
 			if err := access.HoldSpace(ctx, f.DB, tx, s); err != nil {
 				return err
 			}
@@ -121,15 +96,13 @@ func (f *Family) shareRoute(c *rest.Call) error {
 		if err := lock(ctx, f.DB, tx, r, "route"); err != nil {
 			return err
 		}
-		if slices.Contains(t.guids, r.SpaceGUID) {
+		if slices.Contains(t.GUIDs, r.SpaceGUID) {
 			return rest.Unprocessable("Unable to share route '%s' with space '%s'. Routes cannot be shared into the space where they were created.", r.URL(), r.SpaceGUID)
 		}
-		for _, s := range t.guids {
-			if err := give(ctx, tx, r, s); err != nil {
-				return err
-			}
+		if err := sharedRoutes.Add(ctx, tx, r.GUID, t.GUIDs); err != nil {
+			return err
 		}
-		return record(ctx, tx, "audit.route.share", r, map[string]any{"target_space_guids": t.guids})
+		return record(ctx, tx, "audit.route.share", r, map[string]any{"target_space_guids": t.GUIDs})
 	})
 	if err != nil {
 		return err
@@ -166,20 +139,6 @@ func mayGiveTo(c *rest.Call, r *Route, spaces []string) error {
 		return nil
 	}
 	return rest.Unprocessable("%s", strings.Join(faults, "\n"))
-}
-
-func give(ctx context.Context, tx bun.Tx, r *Route, space string) error {
-	s := &sharedRoute{RouteGUID: r.GUID, SpaceGUID: space}
-	has, err := tx.NewSelect().Model(s).Where("route_guid = ? AND space_guid = ?", r.GUID, space).Exists(ctx)
-	if err == nil && !has {
-		_, err = tx.NewInsert().Model(s).Exec(ctx)
-	}
-	return err
-}
-
-func withdraw(ctx context.Context, tx bun.Tx, r *Route, space string) error {
-	_, err := tx.NewDelete().Model((*sharedRoute)(nil)).Where("route_guid = ? AND space_guid = ?", r.GUID, space).Exec(ctx)
-	return err
 }
 
 // closed says in CF's words why the caller may not bring a route into, or out of, the space; "" when the caller may.
@@ -227,7 +186,7 @@ func (f *Family) unshareRoute(c *rest.Call) error {
 		if r.SpaceGUID == space {
 			return rest.Unprocessable("Unable to unshare route '%s' from space '%s'. Routes cannot be removed from the space that owns them.", r.URL(), space)
 		}
-		if err := withdraw(ctx, tx, r, space); err != nil {
+		if err := sharedRoutes.Remove(ctx, tx, ofRoute, r.GUID, space); err != nil {
 			return err
 		}
 		return record(ctx, tx, "audit.route.unshare", r, map[string]any{"target_space_guid": space})
@@ -318,10 +277,10 @@ func (f *Family) move(ctx context.Context, tx bun.Tx, r *Route, space string) er
 	if err := f.place(ctx, tx, r); err != nil {
 		return err
 	}
-	if err := withdraw(ctx, tx, r, space); err != nil {
+	if err := sharedRoutes.Remove(ctx, tx, ofRoute, r.GUID, space); err != nil {
 		return err
 	}
-	if err := give(ctx, tx, r, before); err != nil {
+	if err := sharedRoutes.Add(ctx, tx, r.GUID, []string{before}); err != nil {
 		return err
 	}
 	return row.Update(ctx, tx, r)
@@ -332,7 +291,7 @@ func (r *Route) Available(ctx context.Context, db bun.IDB, space string) (bool, 
 	if r.SpaceGUID == space {
 		return true, nil
 	}
-	return db.NewSelect().Model((*sharedRoute)(nil)).Where("route_guid = ? AND space_guid = ?", r.GUID, space).Exists(ctx)
+	return sharedRoutes.Has(ctx, db, r.GUID, space)
 }
 
 // EmptySpace takes away what a space that is being deleted has: its routes, and its share of others'.
@@ -341,8 +300,7 @@ func (f *Family) EmptySpace(ctx context.Context, space string) error {
 		return err
 	}
 	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		_, err := tx.NewDelete().Model((*sharedRoute)(nil)).Where("space_guid = ?", space).Exec(ctx)
-		return err
+		return sharedRoutes.Remove(ctx, tx, "space_guid = ?", space)
 	})
 }
 
