@@ -30,6 +30,7 @@ type Call struct {
 
 	s     *Server
 	query *query // of a list or of a get with includes; nil elsewhere
+	later *job.Job
 }
 
 // Ctx is the request's context; the caller is in it.
@@ -90,6 +91,9 @@ func (c *Call) Accepted(j *job.Job) error {
 	c.W.WriteHeader(http.StatusAccepted)
 	return nil
 }
+
+// Later makes the answer to Create or Update 202 with the address of the job that goes on with it, and no object.
+func (c *Call) Later(j *job.Job) { c.later = j }
 
 // Locate is Accepted for an answer that has a body, which follows.
 func (c *Call) Locate(j *job.Job) {

@@ -33,15 +33,17 @@ type Resource[T any] struct {
 	Refuse  []string // of created_ats and updated_ats (filters), created_at and updated_at (orders): those that CF refuses
 	// Unprocessable: a bad query is answered 422, as some of CF's controllers do, not 400.
 	Unprocessable bool
-	Subs          []Sub // lists of this noun below others
+	Subs          []Sub      // lists of this noun below others
+	Routes        []Route    // endpoints of other kinds that belong to the noun
+	Jobs          []job.Kind // jobs beside Remove's
 
 	// Fill completes the rows of an answer with what lies in other tables, for all of them at once.
 	Fill func(c *Call, rows []*T) error
 	// View gives a row's own fields. The engine adds guid, created_at, updated_at, metadata and links.self.
 	View func(c *Call, row *T) Object
 
-	Create func(c *Call) (*T, error)             // POST Path: 201
-	Update func(c *Call, row *T) error           // PATCH Path/guid: 200; row is as the caller sees it
+	Create func(c *Call) (*T, error)             // POST Path: 201, or c.Later
+	Update func(c *Call, row *T) error           // PATCH Path/guid: 200, or c.Later; row is as the caller sees it
 	Delete func(c *Call, row *T) error           // DELETE Path/guid: may the caller; 204 when there is no Remove
 	Remove func(context.Context, *job.Job) error // the job <kind>.delete, idempotent; then DELETE answers 202
 
@@ -68,9 +70,9 @@ func (r *Resource[T]) has(n row.Noun) bool { _, ok := any(n).(*T); return ok }
 
 func (r *Resource[T]) work() []job.Kind {
 	if r.Remove == nil {
-		return nil
+		return r.Jobs
 	}
-	return []job.Kind{{Operation: r.operation(), Run: r.Remove}}
+	return append(r.Jobs, job.Kind{Operation: r.operation(), Run: r.Remove})
 }
 
 func (r *Resource[T]) routes() []Route {
@@ -101,7 +103,7 @@ func (r *Resource[T]) routes() []Route {
 		}
 		out = append(out, Route{Pattern: "GET " + s.Path, Handle: below, Maturity: r.Maturity, about: r.about(Lists, s.Parent)})
 	}
-	return out
+	return append(out, r.Routes...)
 }
 
 // Find reads the row that has the guid, if the caller sees it; else "<Kind> not found".
@@ -151,21 +153,26 @@ func (r *Resource[T]) get(c *Call) error {
 
 func (r *Resource[T]) create(c *Call) error {
 	v, err := r.Create(c)
-	if err != nil {
-		return err
-	}
-	return r.Show(c, http.StatusCreated, v)
+	return r.done(c, http.StatusCreated, v, err)
 }
 
 func (r *Resource[T]) update(c *Call) error {
 	v, err := r.Find(c, c.Arg("guid"))
+	if err == nil {
+		err = r.Update(c, v)
+	}
+	return r.done(c, http.StatusOK, v, err)
+}
+
+// done answers what was created or updated, or the job that goes on with it.
+func (r *Resource[T]) done(c *Call, status int, v *T, err error) error {
 	if err != nil {
 		return err
 	}
-	if err := r.Update(c, v); err != nil {
-		return err
+	if c.later != nil {
+		return c.Accepted(c.later)
 	}
-	return r.Show(c, http.StatusOK, v)
+	return r.Show(c, status, v)
 }
 
 func (r *Resource[T]) delete(c *Call) error {
@@ -182,7 +189,7 @@ func (r *Resource[T]) delete(c *Call) error {
 	n := any(v).(row.Noun)
 	var j *job.Job
 	err = c.Write(func(ctx context.Context, tx bun.Tx) (err error) {
-		if err = row.Lock(ctx, c.s.DB, tx, n); err != nil { // an earlier job may have ended since
+		if err = c.Lock(ctx, tx, n); err != nil { // an earlier job may have ended since
 			return err
 		}
 		if j, err = job.Pending(ctx, tx, r.operation(), n.Base().GUID); j == nil && err == nil {
@@ -190,9 +197,6 @@ func (r *Resource[T]) delete(c *Call) error {
 		}
 		return err
 	})
-	if errors.Is(err, sql.ErrNoRows) {
-		return NotFound(r.Kind)
-	}
 	if err != nil {
 		return err
 	}
@@ -243,8 +247,7 @@ func (r *Resource[T]) Show(c *Call, status int, v *T) error {
 
 // ShowJob answers 202 with a row and the address of the job that goes on with it, and starts the job.
 func (r *Resource[T]) ShowJob(c *Call, v *T, j *job.Job) error {
-	c.W.Header().Set("Location", c.URL("/v3/jobs/%s", j.GUID))
-	c.s.Jobs.Wake()
+	c.Locate(j)
 	return r.Show(c, http.StatusAccepted, v)
 }
 

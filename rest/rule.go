@@ -24,7 +24,7 @@ func Length(shortest, longest int) Rule {
 		switch {
 		case !o.Given():
 		case n < shortest:
-			b.Wrong(key, "is too short (minimum is %d %s)", shortest, plural("character", shortest))
+			b.Wrong(key, "is too short (minimum is %d character%s)", shortest, map[bool]string{true: "s"}[shortest != 1])
 		case n > longest:
 			b.Wrong(key, "is too long (maximum is %d characters)", longest)
 		}
@@ -53,10 +53,3 @@ var printable = regexp.MustCompile(`^[\p{L}\p{M}\p{N}\p{P}\p{S}\p{Zs}]+$`)
 
 // Printable is CF's rule for names of organizations, spaces, apps: no escaped characters such as newlines.
 var Printable = Pattern(printable, "must not contain escaped characters")
-
-func plural(word string, n int) string {
-	if n == 1 {
-		return word
-	}
-	return word + "s"
-}

@@ -86,8 +86,6 @@ func (f *Family) Nouns() []rest.Noun {
 // Jobs are the family's jobs beside those of its nouns.
 func (f *Family) Jobs() []job.Kind {
 	return []job.Kind{
-		{Operation: "buildpack.upload", Run: f.takeUpload},
-		{Operation: "buildpack_bits.delete", Run: f.removeBits},
 		{Operation: "admin.clear_buildpack_cache", Run: f.dropCaches},
 	}
 }
@@ -95,7 +93,6 @@ func (f *Family) Jobs() []job.Kind {
 // Routes are the endpoints that are no list, get, create, update or delete of a noun.
 func (f *Family) Routes() []rest.Route {
 	return append(f.usageRoutes(), []rest.Route{
-		{Pattern: "POST /v3/buildpacks/{guid}/upload", Handle: f.uploadBuildpack},
 		{Pattern: "POST /v3/admin/actions/clear_buildpack_cache", Handle: f.clearCaches},
 		{Pattern: "GET /v3/environment_variable_groups/{name}", Handle: showEnvGroup},
 		{Pattern: "PATCH /v3/environment_variable_groups/{name}", Handle: updateEnvGroup},

@@ -9,6 +9,7 @@ import (
 	"ingot/cf"
 	"ingot/rest"
 	"ingot/rest/access"
+	"ingot/rest/job"
 	"ingot/rest/row"
 )
 
@@ -41,7 +42,9 @@ func (f *Family) buildpacks() *rest.Resource[Buildpack] {
 		Orders: []string{"position", "lifecycle"}, Order: "lifecycle position",
 		Create: f.createBuildpack, Update: f.updateBuildpack,
 		Delete: func(c *rest.Call, _ *Buildpack) error { return c.Admins() },
-		Remove: f.removeBuildpack,
+		Remove: job.Removal(f.DB, f.buildpackRemoved),
+		Routes: []rest.Route{{Pattern: "POST /v3/buildpacks/{guid}/upload", Handle: f.uploadBuildpack}},
+		Jobs:   []job.Kind{{Operation: "buildpack.upload", Run: f.takeUpload}, {Operation: "buildpack_bits.delete", Run: f.removeBits}},
 		View: func(c *rest.Call, b *Buildpack) rest.Object {
 			state := "READY"
 			if b.Filename == "" {

@@ -164,28 +164,15 @@ func (f *Family) move(ctx context.Context, tx bun.Tx, b *Buildpack, to int) erro
 	return nil
 }
 
-// removeBuildpack is the job buildpack.delete.
-func (f *Family) removeBuildpack(ctx context.Context, j *job.Job) error {
-	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		b := new(Buildpack)
-		err := tx.NewSelect().Model(b).Where("guid = ?", j.ResourceGUID).Scan(ctx)
-		if none(err) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := row.Delete(ctx, tx, b); err != nil {
-			return err
-		}
-		if err := f.move(ctx, tx, b, 0); err != nil {
-			return err
-		}
-		if err := event.Record(ctx, tx, "audit.buildpack.delete", buildpackTarget(b), nil); err != nil {
-			return err
-		}
-		return release(ctx, tx, b.Blob)
-	})
+// buildpackRemoved is what goes with the deletion of a buildpack.
+func (f *Family) buildpackRemoved(ctx context.Context, tx bun.Tx, b *Buildpack) error {
+	if err := f.move(ctx, tx, b, 0); err != nil {
+		return err
+	}
+	if err := event.Record(ctx, tx, "audit.buildpack.delete", buildpackTarget(b), nil); err != nil {
+		return err
+	}
+	return release(ctx, tx, b.Blob)
 }
 
 // BuildpackInUse tells whether a buildpack refers to the blob.

@@ -79,12 +79,12 @@ func (f *Family) Nouns() []rest.Noun {
 
 // Routes are the family's other endpoints.
 func (f *Family) Routes() []rest.Route {
-	return slices.Concat(f.packageRoutes(), []rest.Route{
+	return []rest.Route{
 		{Pattern: "GET /v3/builds/{guid}", Handle: f.showBuild},
 		{Pattern: "GET /v3/droplets/{guid}/download", Handle: f.downloadDroplet},
 		{Pattern: "POST /v3/droplets/{guid}/upload", Handle: f.uploadDroplet},
 		{Pattern: "POST /v3/resource_matches", Handle: f.match},
-	})
+	}
 }
 
 // Jobs are the family's other jobs.

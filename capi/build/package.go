@@ -53,14 +53,16 @@ func (f *Family) packages() *rest.Resource[Package] {
 		Create: f.createPackage,
 		Update: updatePackage,
 		Delete: func(c *rest.Call, p *Package) error { return c.MayWriteSpace(p.SpaceGUID, access.SpaceWriters...) },
-		Remove: f.removePackage,
-	}
-}
-
-func (f *Family) packageRoutes() []rest.Route {
-	return []rest.Route{
-		{Pattern: "POST /v3/packages/{guid}/upload", Handle: f.upload},
-		{Pattern: "GET /v3/packages/{guid}/download", Handle: f.downloadPackage},
+		Remove: job.Removal(f.DB, func(ctx context.Context, tx bun.Tx, p *Package) error {
+			if err := f.record(ctx, tx, "audit.app.package.delete", p.AppGUID, map[string]any{"package_guid": p.GUID}); err != nil {
+				return err
+			}
+			return release(ctx, tx, p.Blob)
+		}),
+		Routes: []rest.Route{
+			{Pattern: "POST /v3/packages/{guid}/upload", Handle: f.upload},
+			{Pattern: "GET /v3/packages/{guid}/download", Handle: f.downloadPackage},
+		},
 	}
 }
 
@@ -173,23 +175,6 @@ func updatePackage(c *rest.Call, p *Package) error {
 		return err
 	}
 	return c.Change(p, func(context.Context, bun.Tx) error { return t.meta.Apply(p.Meta()) })
-}
-
-// removePackage is the job package.delete.
-func (f *Family) removePackage(ctx context.Context, j *job.Job) error {
-	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		p := new(Package)
-		if gone, err := find(ctx, tx, p, j.ResourceGUID); gone || err != nil {
-			return err
-		}
-		if err := row.Delete(ctx, tx, p); err != nil {
-			return err
-		}
-		if err := f.record(ctx, tx, "audit.app.package.delete", p.AppGUID, map[string]any{"package_guid": p.GUID}); err != nil {
-			return err
-		}
-		return release(ctx, tx, p.Blob)
-	})
 }
 
 // linkTime is how long the address of a download works.

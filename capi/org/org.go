@@ -67,12 +67,5 @@ func (f *Family) Routes() []rest.Route {
 		{Pattern: "PATCH /v3/organizations/{guid}/relationships/default_isolation_segment", Handle: f.setOrgIsolation},
 		{Pattern: "GET /v3/spaces/{guid}/relationships/isolation_segment", Handle: spaceIsolation},
 		{Pattern: "PATCH /v3/spaces/{guid}/relationships/isolation_segment", Handle: f.setSpaceIsolation},
-		{Pattern: "POST /v3/organization_quotas/{guid}/relationships/organizations", Handle: f.applyOrgQuota},
-		{Pattern: "POST /v3/space_quotas/{guid}/relationships/spaces", Handle: f.applySpaceQuota},
-		{Pattern: "DELETE /v3/space_quotas/{guid}/relationships/spaces/{space_guid}", Handle: f.unapplySpaceQuota},
-		{Pattern: "GET /v3/isolation_segments/{guid}/relationships/organizations", Handle: f.segmentOrgs},
-		{Pattern: "POST /v3/isolation_segments/{guid}/relationships/organizations", Handle: f.entitle},
-		{Pattern: "DELETE /v3/isolation_segments/{guid}/relationships/organizations/{org_guid}", Handle: f.revoke},
-		{Pattern: "GET /v3/isolation_segments/{guid}/relationships/spaces", Handle: f.segmentSpaces},
 	}
 }

@@ -41,7 +41,10 @@ func (f *Family) orgQuotas() *rest.Resource[quota.OfOrg] {
 			}
 			return ofOrgs.unused(c.Ctx(), c.DB(), q.GUID)
 		},
-		Remove: f.removeOrgQuota,
+		Remove: job.Removal(f.DB, func(ctx context.Context, tx bun.Tx, q *quota.OfOrg) error { return ofOrgs.removed(ctx, tx, q) }),
+		Routes: []rest.Route{
+			{Pattern: "POST /v3/organization_quotas/{guid}/relationships/organizations", Handle: f.applyOrgQuota},
+		},
 	}
 }
 
@@ -130,11 +133,6 @@ func (f *Family) updateOrgQuota(c *rest.Call, q *quota.OfOrg) error {
 		return c.Event(ctx, tx, "audit.organization_quota.update", ofOrgs.target(q))
 	})
 	return quotaTaken("Organization", in.name.V, err)
-}
-
-// removeOrgQuota is the job organization_quota.delete.
-func (f *Family) removeOrgQuota(ctx context.Context, j *job.Job) error {
-	return ofOrgs.remove(ctx, f, j, &quota.OfOrg{})
 }
 
 // applyOrgQuota is POST /v3/organization_quotas/:guid/relationships/organizations.

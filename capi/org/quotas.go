@@ -8,7 +8,6 @@ import (
 	"ingot/rest"
 	"ingot/rest/access"
 	"ingot/rest/event"
-	"ingot/rest/job"
 	"ingot/rest/quota"
 	"ingot/rest/row"
 )
@@ -70,21 +69,12 @@ func (k quotas) target(n some) event.Target {
 	return event.Target{GUID: q.GUID, Type: k.kind, Name: q.Name, Org: q.OrgGUID}
 }
 
-// remove is the job of deleting a quota, which goes into the row n.
-func (k quotas) remove(ctx context.Context, f *Family, j *job.Job, n some) error {
-	n.Base().GUID = j.ResourceGUID
-	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if err := row.Lock(ctx, f.DB, tx, n); err != nil {
-			return gone(err)
-		}
-		if err := k.unused(ctx, tx, j.ResourceGUID); err != nil {
-			return err
-		}
-		if err := row.Delete(ctx, tx, n); err != nil {
-			return err
-		}
-		return event.Record(ctx, tx, "audit."+k.kind+".delete", k.target(n), nil)
-	})
+// removed is what goes with the deletion of a quota.
+func (k quotas) removed(ctx context.Context, tx bun.Tx, n some) error {
+	if err := k.unused(ctx, tx, n.Base().GUID); err != nil {
+		return err
+	}
+	return event.Record(ctx, tx, "audit."+k.kind+".delete", k.target(n), nil)
 }
 
 // unlimited holds the organizations or spaces that meet a condition, and names those with processes without a limit of their log rate.

@@ -79,6 +79,12 @@ func (f *Family) segments() *rest.Resource[Segment] {
 		Create: f.createSegment,
 		Update: f.updateSegment,
 		Delete: f.deleteSegment,
+		Routes: []rest.Route{
+			{Pattern: "GET /v3/isolation_segments/{guid}/relationships/organizations", Handle: f.segmentOrgs},
+			{Pattern: "POST /v3/isolation_segments/{guid}/relationships/organizations", Handle: f.entitle},
+			{Pattern: "DELETE /v3/isolation_segments/{guid}/relationships/organizations/{org_guid}", Handle: f.revoke},
+			{Pattern: "GET /v3/isolation_segments/{guid}/relationships/spaces", Handle: f.segmentSpaces},
+		},
 	}
 }
 

@@ -39,7 +39,11 @@ func (f *Family) spaceQuotas() *rest.Resource[quota.OfSpace] {
 			}
 			return ofSpaces.unused(c.Ctx(), c.DB(), q.GUID)
 		},
-		Remove: f.removeSpaceQuota,
+		Remove: job.Removal(f.DB, func(ctx context.Context, tx bun.Tx, q *quota.OfSpace) error { return ofSpaces.removed(ctx, tx, q) }),
+		Routes: []rest.Route{
+			{Pattern: "POST /v3/space_quotas/{guid}/relationships/spaces", Handle: f.applySpaceQuota},
+			{Pattern: "DELETE /v3/space_quotas/{guid}/relationships/spaces/{space_guid}", Handle: f.unapplySpaceQuota},
+		},
 	}
 }
 
@@ -161,11 +165,6 @@ func (f *Family) updateSpaceQuota(c *rest.Call, q *quota.OfSpace) error {
 		return c.Event(ctx, tx, "audit.space_quota.update", ofSpaces.target(q))
 	})
 	return quotaTaken("Space", in.name.V, err)
-}
-
-// removeSpaceQuota is the job space_quota.delete.
-func (f *Family) removeSpaceQuota(ctx context.Context, j *job.Job) error {
-	return ofSpaces.remove(ctx, f, j, &quota.OfSpace{})
 }
 
 // findSpaceQuota is the quota of a request that its caller may change.

@@ -89,8 +89,11 @@ func (j *Job) Warn(format string, args ...any) {
 	j.Warnings.V = append(j.Warnings.V, fmt.Sprintf(format, args...))
 }
 
-// Decode reads the payload.
+// Decode reads the payload; of a job without one it leaves v.
 func (j *Job) Decode(v any) error {
+	if len(j.Payload.V) == 0 {
+		return nil
+	}
 	if err := json.Unmarshal(j.Payload.V, v); err != nil {
 		return fmt.Errorf("payload of job %s: %w", j.GUID, err)
 	}
@@ -140,6 +143,29 @@ func Pending(ctx context.Context, db bun.IDB, operation, guid string) (*Job, err
 		return nil, nil
 	}
 	return j, err
+}
+
+// Removal is the work of a deletion that is one write: the row is held and deleted, and fn does what goes with it. An error of
+// fn undoes both. A row that is gone is success.
+func Removal[T any, N interface {
+	*T
+	row.Noun
+}](db *sql.DB, fn func(ctx context.Context, tx bun.Tx, n N) error) Func {
+	return func(ctx context.Context, j *Job) error {
+		return db.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+			n := N(new(T))
+			n.Base().GUID = j.ResourceGUID
+			if err := row.Lock(ctx, db, tx, n); errors.Is(err, sql.ErrNoRows) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			if err := row.Delete(ctx, tx, n); err != nil {
+				return err
+			}
+			return fn(ctx, tx, n)
+		})
+	}
 }
 
 func faults(err error) []Fault {
