@@ -41,6 +41,7 @@ func gone() []int    { return []int{204} }
 
 // rivalless are the requests that no two writers are set on, and why.
 var rivalless = map[string]string{
+	"POST /v3/route_policies": noRoutePolicies, "POST /v3/service_brokers": noBrokers, "POST /v3/service_route_bindings": noRouteServices,
 	"POST /v3/service_instances/:x/relationships/shared_spaces":      "refused to everybody",
 	"DELETE /v3/service_instances/:x/relationships/shared_spaces/:x": "changes nothing",
 	"POST /v3/spaces/:x/manifest_diff":                               "changes nothing",

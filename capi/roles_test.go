@@ -71,10 +71,17 @@ var calls = []call{
 	{line: "GET /v3/isolation_segments/{x}/relationships/spaces", make: freshSegment},
 	{line: "POST /v3/isolation_segments", body: `{"name":"{x}"}`},
 	{line: "PATCH /v3/isolation_segments/{x}", make: freshSegment, body: `{}`},
+	{line: "DELETE /v3/isolation_segments/{x}", make: func(a *resttest.API, _, guid string) {
+		a.Insert(&org.Segment{Labelled: row.Labelled{Row: base(guid)}, Name: guid, NameKey: guid})
+	}},
 	{line: "POST /v3/isolation_segments/{x}/relationships/organizations", make: freshSegment, body: `{"data":[{"guid":"{org}"}]}`},
 	{line: "DELETE /v3/isolation_segments/{x}/relationships/organizations/{org}", make: freshSegment},
 	{line: "GET /v3/spaces/{space}/running_security_groups"},
 	{line: "GET /v3/spaces/{space}/staging_security_groups"},
+	{line: "GET /v3/security_groups"},
+	{line: "GET /v3/security_groups/{x}", all: true, make: func(a *resttest.API, _, guid string) {
+		a.Insert(&admin.SecurityGroup{Row: base(guid), Name: guid, Running: true})
+	}},
 	{line: "GET /v3/spaces"},
 	{line: "GET /v3/spaces/{space}"},
 	{line: "POST /v3/spaces", body: `{"name":"{x}","relationships":{"organization":{"data":{"guid":"{org}"}}}}`},
@@ -110,6 +117,9 @@ var calls = []call{
 	{line: "PATCH /v3/environment_variable_groups/running", body: `{"var":{}}`},
 	{line: "GET /v3/stacks"},
 	{line: "POST /v3/stacks", body: `{"name":"{x}"}`},
+	{line: "GET /v3/stacks/{x}", make: freshStack, all: true},
+	{line: "PATCH /v3/stacks/{x}", make: freshStack, body: `{"state":"DEPRECATED"}`},
+	{line: "DELETE /v3/stacks/{x}", make: freshStack},
 	{line: "GET /v3/buildpacks"},
 	{line: "POST /v3/buildpacks", body: `{"name":"{x}"}`},
 	{line: "GET /v3/buildpacks/{x}", make: freshBuildpack},
@@ -169,6 +179,10 @@ func freshRole(t access.Role) func(a *resttest.API, world, guid string) {
 
 func freshBuildpack(a *resttest.API, _, guid string) {
 	a.Insert(&admin.Buildpack{Labelled: row.Labelled{Row: base(guid)}, Name: guid, Lifecycle: "buildpack", Blob: "buildpacks/x"})
+}
+
+func freshStack(a *resttest.API, _, guid string) {
+	a.Insert(&admin.Stack{Labelled: row.Labelled{Row: base(guid)}, Name: guid, State: "ACTIVE"})
 }
 
 func freshEvent(a *resttest.API, world, guid string) {

@@ -179,11 +179,15 @@ func TestWriters(t *testing.T) {
 	t.Logf("%d worlds", x)
 }
 
-// TestWritersAll: each served request of the ten nouns that changes something is one of the rivals.
+// unrivalled are the nouns of operators and of what a push makes on its way, which have races of their own in their tests.
+var unrivalled = regexp.MustCompile(`^/v3/(admin|app_usage_events|service_usage_events|buildpacks|builds|deployments|droplets|environment_variable_groups|` +
+	`feature_flags|isolation_segments|organization_quotas|packages|resource_matches|revisions|sidecars|stacks|tasks)(/|$)|/(sidecars|tasks)$`)
+
+// TestWritersAll: each served request that changes something is one of the rivals.
 func TestWritersAll(t *testing.T) {
 	name := regexp.MustCompile(`\{x\}[\w-]*`)
 	for _, e := range newWorld(t).api.Endpoints() {
-		if e.Method == "GET" || !ten.MatchString(e.Path) || notTen.MatchString(e.Path) {
+		if e.Method == "GET" || unrivalled.MatchString(e.Path) {
 			continue
 		}
 		there := slices.ContainsFunc(rivals, func(r rival) bool {
