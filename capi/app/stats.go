@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -11,7 +10,6 @@ import (
 	"github.com/uptrace/bun"
 
 	"ingot/cf"
-	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
 )
@@ -72,12 +70,13 @@ func (f *Family) stats(c *rest.Call, p *Process) error {
 	if err := look(); err != nil {
 		return unavailable(err)
 	}
-	wait := false
-	if onlyStarting(instances) {
-		var err error
-		if wait, err = justStarted(ctx, c.DB(), p.AppGUID); err != nil {
+	wait := onlyStarting(instances)
+	if wait {
+		a, err := ByGUID(ctx, c.DB(), p.AppGUID)
+		if err != nil {
 			return err
 		}
+		wait = a.State == Started && time.Since(a.UpdatedAt.Time()) < fresh
 	}
 	if wait {
 		end, tick := time.After(hold), time.NewTicker(25*time.Millisecond)
@@ -107,16 +106,6 @@ func (f *Family) stats(c *rest.Call, p *Process) error {
 		out = append(out, statView(p, i, a, use))
 	}
 	return c.JSON(http.StatusOK, rest.Object{"resources": out})
-}
-
-// justStarted tells whether an app is to run and was changed a moment ago.
-func justStarted(ctx context.Context, db bun.IDB, app string) (bool, error) {
-	a := new(App)
-	err := db.NewSelect().Model(a).Column("state", "updated_at").Where("guid = ?", app).Scan(ctx)
-	if errors.Is(err, sql.ErrNoRows) {
-		return false, rest.NotFound("process") // it is being deleted, and its processes with it
-	}
-	return a.State == Started && time.Since(a.UpdatedAt.Time()) < fresh, err
 }
 
 func unavailable(err error) error {
