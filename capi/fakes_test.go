@@ -214,7 +214,7 @@ func (b *blobs) Match(_ context.Context, rs []cf.Resource) (out []cf.Resource, _
 // await waits until ok answers true.
 func (w *world) await(what string, ok func() bool) {
 	w.T.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); {
+	for end := time.Now().Add(time.Minute); !ok(); {
 		if time.Now().After(end) {
 			w.T.Fatalf("not within 10 s: %s", what)
 		}
@@ -401,7 +401,7 @@ func zipped(t testing.TB, files ...string) []byte {
 // until waits for something that happens in the background.
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
 		if ok() {
 			return
 		}

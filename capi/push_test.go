@@ -296,7 +296,7 @@ applications:
 	}
 	w.stage("admin", app)
 	w.Must(200, "admin", "POST /v3/apps/"+app+"/actions/restart", nil)
-	if d := time.Since(begin); d > 3*time.Second {
+	if d := time.Since(begin); d > 5*time.Second {
 		t.Errorf("a push without staging took %s", d)
 	}
 	lrps := w.sched.lrps(app)

@@ -155,7 +155,7 @@ func (r *rooms) startRouter(ctx context.Context) error {
 }
 
 // drainTime is what requests get that run when Ingot stops: new ones may be waiting for the next worker.
-const drainTime = time.Second
+const drainTime = 1500 * time.Millisecond
 
 func (r *rooms) stopRouter(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, drainTime)

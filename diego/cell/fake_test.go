@@ -439,7 +439,7 @@ func (w *world) restart() {
 
 func (w *world) await(what string, f func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(10 * time.Second); !f(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !f(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			w.board.mu.Lock()
 			defer w.board.mu.Unlock()

@@ -43,7 +43,7 @@ func read(t *testing.T, db *sql.DB, guid string) *job.Job {
 // ended awaits the end of a job.
 func ended(t *testing.T, db *sql.DB, guid string) *job.Job {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if j := read(t, db, guid); j.Ended() {
 			return j
 		}
@@ -189,7 +189,7 @@ func TestAgain(t *testing.T) {
 	start(t, first)
 	guid := enqueue(t, db, "work")
 	first.Wake()
-	for end := time.Now().Add(10 * time.Second); read(t, db, guid).State != job.Polling; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); read(t, db, guid).State != job.Polling; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("it is not POLLING")
 		}

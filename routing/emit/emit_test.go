@@ -132,7 +132,7 @@ func (w *world) next(subject string) message {
 			w.t.Fatalf("%+v, want %s", m, subject)
 		}
 		return m
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		w.t.Fatal("no " + subject)
 	}
 	panic("not reached")
@@ -167,7 +167,7 @@ func (w *world) marked(id cf.InstanceID, routable bool) {
 		if m != (mark{id, routable}) {
 			w.t.Fatalf("%+v, want %s %v", m, id, routable)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		w.t.Fatal("never marked")
 	}
 }

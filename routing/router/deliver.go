@@ -56,13 +56,13 @@ func (x *exchange) stream(body *h1.Body, chunk bool) error {
 		if !body.Buffered() {
 			_ = x.b.SetReadDeadline(time.Now().Add(slice))
 		}
-		n, err := body.Read(room[chunkHead : pieceSize-chunkTail])
+		n, err := body.Read(room[h1.ChunkHead : pieceSize-h1.ChunkTail])
 		if n > 0 {
 			x.sent += int64(n)
 			quiet = time.Now()
-			piece := room[chunkHead : chunkHead+n]
+			piece := room[h1.ChunkHead : h1.ChunkHead+n]
 			if chunk {
-				piece = frame(room[:chunkHead+n+chunkTail], n)
+				piece = h1.Chunk(room[:h1.ChunkHead+n+h1.ChunkTail], n)
 			}
 			if len(held) > 0 || n < 4096 && body.Buffered() {
 				held = append(held, piece...)

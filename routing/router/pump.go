@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"strconv"
 	"sync"
 	"time"
 
@@ -20,12 +19,7 @@ type pump struct {
 	err  error // of the client's side; set before done is closed
 }
 
-// Room before and after a piece in a buffer, for its chunk line and CRLF.
-const (
-	chunkHead = 10
-	chunkTail = 2
-	pieceSize = 32 << 10
-)
+const pieceSize = 32 << 10
 
 var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 
@@ -54,12 +48,12 @@ func (p *pump) copy() error {
 	x, chunked := p.x, p.x.body.Chunked()
 	for {
 		x.c.readWithin(x.c.rt.Limits.Stall)
-		n, err := x.body.Read(room[chunkHead : pieceSize-chunkTail])
+		n, err := x.body.Read(room[h1.ChunkHead : pieceSize-h1.ChunkTail])
 		if n > 0 {
 			x.received.Add(int64(n))
-			piece := room[chunkHead : chunkHead+n]
+			piece := room[h1.ChunkHead : h1.ChunkHead+n]
 			if chunked {
-				piece = frame(room[:chunkHead+n+chunkTail], n)
+				piece = h1.Chunk(room[:h1.ChunkHead+n+h1.ChunkTail], n)
 			}
 			p.b.WriteWithin(x.c.rt.Limits.Stall)
 			if _, err := p.b.Write(piece); err != nil {
@@ -76,16 +70,6 @@ func (p *pump) copy() error {
 			return err
 		}
 	}
-}
-
-// frame makes a chunk of the n bytes after the first chunkHead of room.
-func frame(room []byte, n int) []byte {
-	var hex [chunkHead]byte
-	h := append(strconv.AppendInt(hex[:0], int64(n), 16), '\r', '\n')
-	at := chunkHead - len(h)
-	copy(room[at:], h)
-	copy(room[chunkHead+n:], "\r\n")
-	return room[at : chunkHead+n+chunkTail]
 }
 
 // appendTrailer ends a chunked body.

@@ -165,7 +165,6 @@ func (rt *Router) Stop(ctx context.Context) error {
 	if rt.feed != nil {
 		err, rt.feed = rt.feed.Stop(), nil
 	}
-	rt.wg.Go(func() { rt.front.Stop(ctx) })
 	rt.drain(ctx)
 	rt.shut()
 	return err
@@ -180,31 +179,48 @@ func (rt *Router) shut() {
 	rt.wg.Wait()
 }
 
-// firstGrace is what a connection has for its first request when the router stops, as it was taken from a socket that
-// may have been handed to another process; and one of HTTP/2 to hear of the end.
-const firstGrace = 300 * time.Millisecond
+const (
+	// firstGrace is what a connection has for its first request when the router stops, as it was taken from a socket that
+	// may have been handed to another process.
+	firstGrace = 600 * time.Millisecond
+	// hearing is what an idle connection of HTTP/2 has to hear of the end.
+	hearing = 300 * time.Millisecond
+)
 
-// drain closes idle connections now, the others after their request or at the end of ctx.
+// drain closes idle connections now, the others after their request or at the end of ctx. Clients that speak HTTP/2 are
+// told of the end (GOAWAY) once all have had their first stream, as one that follows would not be answered.
 func (rt *Router) drain(ctx context.Context) {
-	tick, over := time.NewTicker(20*time.Millisecond), ctx.Done()
-	began := time.Now()
+	tick, end := time.NewTicker(20*time.Millisecond), ctx.Done()
 	defer tick.Stop()
-	for {
+	var heard time.Time // zero until they were told
+	for began := time.Now(); ; {
+		now := time.Now()
+		late, fresh := now.Sub(began) > firstGrace, false
 		rt.mu.Lock()
 		left := len(rt.clients)
 		for c := range rt.clients {
-			if idle := !c.busy.Load() && (c.served.Load() || time.Since(began) > firstGrace); idle || ctx.Err() != nil {
+			served := c.served.Load()
+			fresh = fresh || !served
+			over := late || served
+			if c.h2.Load() {
+				over = !heard.IsZero() && now.After(heard)
+			}
+			if over && !c.busy.Load() || ctx.Err() != nil {
 				_ = c.raw.Close()
 			}
 		}
 		rt.mu.Unlock()
+		if heard.IsZero() && (late || !fresh) {
+			heard = now.Add(hearing)
+			rt.wg.Go(func() { rt.front.Stop(ctx) })
+		}
 		if left == 0 {
 			return
 		}
 		select {
 		case <-tick.C:
-		case <-over:
-			over = nil // from here on only the tick, or this would spin
+		case <-end:
+			end = nil // from here on only the tick, or this would spin
 		}
 	}
 }
@@ -251,6 +267,7 @@ func (rt *Router) open(r *http.Request) net.Conn {
 	c := rt.newClient(far, r.RemoteAddr)
 	c.https, c.stream = true, true
 	c.busy.Store(true)
+	c.served.Store(true)
 	if !rt.enter(c) {
 		return nil
 	}
@@ -289,6 +306,7 @@ type client struct {
 	https      bool
 	remote, ip string
 	stream     bool        // one request of a connection that speaks HTTP/2
+	h2         atomic.Bool // its requests are streams, each with a client of its own
 	busy       atomic.Bool // a request is under way
 	served     atomic.Bool // it had a request
 
@@ -321,7 +339,8 @@ func (c *client) serve() {
 		_ = c.nc.SetDeadline(time.Time{})
 		c.nc = t
 		if t.ConnectionState().NegotiatedProtocol == "h2" {
-			c.rt.front.Serve(t, &c.busy)
+			c.h2.Store(true)
+			c.rt.front.Serve(t, &c.busy, &c.served)
 			return
 		}
 	}

@@ -47,7 +47,7 @@ func (l *lines) Emit(e cf.Envelope) {
 // wait returns the first envelope that is.
 func (l *lines) wait(t *testing.T, is func(cf.Envelope) bool) cf.Envelope {
 	t.Helper()
-	late := time.After(10 * time.Second)
+	late := time.After(time.Minute)
 	for {
 		l.mu.Lock()
 		for _, e := range l.all {

@@ -132,7 +132,7 @@ func (w *abused) liars(t *testing.T) {
 	atOnce(20, func(int) {
 		_ = w.Command(t.Context(), "curl", "-sk", "--max-time", "2", "https://liar.apps.ingot.test/never").Run()
 	})
-	w.Await(t, 10*time.Second, "all left alone", func() error {
+	w.Await(t, time.Minute, "all left alone", func() error {
 		out, err := w.cf(t, "logs", "liar", "--recent")
 		if n, of := strings.Count(out, "left alone on /never"), strings.Count(out, "asked for /never"); err == nil && (n == 0 || n != of) {
 			err = fmt.Errorf("%d of %d", n, of)

@@ -101,7 +101,7 @@ func (w *abused) deletions(t *testing.T) {
 		out, _ := w.cf(t, "push", "staged", "-p", w.app, "-b", "slow_pack", "-m", "32M", "-k", "64M")
 		ended <- out
 	}()
-	w.Await(t, 30*time.Second, "staging", func() error {
+	w.Await(t, time.Minute, "staging", func() error {
 		out, err := w.cf(t, "logs", "staged", "--recent")
 		if err == nil && !strings.Contains(out, "compile hangs") {
 			err = fmt.Errorf("%s", out)
@@ -115,7 +115,7 @@ func (w *abused) deletions(t *testing.T) {
 	w.Run(t, "cf", "push", "rolled", "-p", w.app, "-b", "binary_buildpack", "-c", "./app", "-m", "32M", "-k", "64M", "-i", "2")
 	w.Run(t, "cf", "restart", "rolled", "--strategy", "rolling", "--no-wait")
 	w.Run(t, "cf", "delete", "-f", "-r", "rolled")
-	w.Await(t, 30*time.Second, "nothing of the deployment", func() error {
+	w.Await(t, time.Minute, "nothing of the deployment", func() error {
 		out := w.Run(t, "sqlite3", "-readonly", w.Data+"/db/bbs.db", "SELECT lrp FROM bbs_actual WHERE app NOT IN (SELECT app FROM bbs_desired)")
 		if n, err := count(t, w.World, "/v3/deployments?status_values=ACTIVE"); err != nil || n > 0 || out != "" {
 			return fmt.Errorf("%d deployments, instances %q: %w", n, out, err)
@@ -128,7 +128,7 @@ func (w *abused) deletions(t *testing.T) {
 // crashes lets an app crash for ever beside one with twenty steady instances.
 func (w *abused) crashes(t *testing.T) {
 	w.Run(t, "cf", "push", "steady", "-p", w.app, "-b", "binary_buildpack", "-c", "./app", "-m", "16M", "-k", "64M", "-i", "20")
-	w.Await(t, 30*time.Second, "twenty instances", func() error {
+	w.Await(t, time.Minute, "twenty instances", func() error {
 		if out, err := w.cf(t, "app", "steady"); err != nil || !strings.Contains(out, "20/20") {
 			return fmt.Errorf("%w %s", err, out)
 		}
@@ -223,7 +223,7 @@ func (w *abused) full(t *testing.T) {
 	fill := w.Data + "/db/fill"
 	w.Run(t, "sh", "-c", "dd if=/dev/zero of="+fill+" bs=64k 2>/dev/null; dd if=/dev/zero of="+fill+" bs=4k oflag=append conv=notrunc 2>/dev/null; test -s "+fill)
 	big := strings.Repeat("x", 60000)
-	w.Await(t, 30*time.Second, "a full disk", func() error { // the log of the store has some room of its own
+	w.Await(t, time.Minute, "a full disk", func() error { // the log of the store has some room of its own
 		status, doc := w.curl(t, "PATCH", "/v3/environment_variable_groups/running", `{"var":{"FULL":"`+big+time.Now().String()+`"}}`)
 		if status == 503 && strings.Contains(doc, "CF-ServiceUnavailable") {
 			return nil

@@ -202,5 +202,5 @@ func (w *abused) leftovers(t *testing.T) error {
 // tidy awaits that nothing of what ended is left on the machine.
 func (w *abused) tidy(t *testing.T) {
 	t.Helper()
-	w.Await(t, 20*time.Second, "nothing left behind", func() error { return w.leftovers(t) })
+	w.Await(t, time.Minute, "nothing left behind", func() error { return w.leftovers(t) })
 }

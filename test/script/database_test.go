@@ -74,7 +74,7 @@ func onDatabase(t *testing.T, d database) {
 		t.Errorf("started without its database: %v %s", err, out)
 	}
 	w.Up(t, "--database="+d.url)
-	w.Await(t, 10*time.Second, "the same instance", func() error {
+	w.Await(t, time.Minute, "the same instance", func() error {
 		out, err := w.Command(t.Context(), "curl", "-skf", url+"instance").Output()
 		if err == nil && string(out) != before {
 			err = fmt.Errorf("another: %s, before %s", out, before)

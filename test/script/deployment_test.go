@@ -49,7 +49,7 @@ func TestDeploymentDurability(t *testing.T) {
 				w.Run(t, "cf", "continue-deployment", "roll")
 				w.Await(t, time.Minute, "the end", func() error { return ended(w, t, guid, "FINALIZED DEPLOYED") })
 			}
-			w.Await(t, 30*time.Second, "two instances and no others", func() error { return unfinished(t, w) })
+			w.Await(t, time.Minute, "two instances and no others", func() error { return unfinished(t, w) })
 			if n := w.Run(t, "sqlite3", "-readonly", w.Data+"/db/bbs.db", "SELECT count(*) FROM bbs_actual"); n != "2\n" {
 				t.Errorf("%s instances", n)
 			}

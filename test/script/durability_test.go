@@ -90,7 +90,7 @@ func killAt(t *testing.T, w *world.World, step int, kept, name, app string) {
 	}
 	url := "https://" + name + ".apps.ingot.test/"
 	if step >= runs {
-		w.Await(t, 30*time.Second, "the app without another push", func() error { return w.Command(t.Context(), "curl", "-skf", url).Run() })
+		w.Await(t, time.Minute, "the app without another push", func() error { return w.Command(t.Context(), "curl", "-skf", url).Run() })
 	}
 	if out, err := push(t.Context(), w, name, app).CombinedOutput(); err != nil {
 		t.Fatalf("the same push again: %v\n%s", err, out)
@@ -119,12 +119,12 @@ func appsSurvive(t *testing.T, w *world.World, name string) {
 		return strings.Join(all, " "), nil
 	}
 	var before string
-	w.Await(t, 30*time.Second, "both instances", func() (err error) { before, err = selves(); return err })
+	w.Await(t, time.Minute, "both instances", func() (err error) { before, err = selves(); return err })
 	for range 3 {
 		w.Kill(t)
 		w.Up(t)
 		var after string
-		w.Await(t, 10*time.Second, "both instances again", func() (err error) { after, err = selves(); return err })
+		w.Await(t, time.Minute, "both instances again", func() (err error) { after, err = selves(); return err })
 		if after != before {
 			t.Fatalf("before %s, after %s", before, after)
 		}

@@ -91,7 +91,7 @@ func TestLeavesTheMachineAsItWas(t *testing.T) {
 		refuse(t, w, w.Data, "newer than this ingot.*start the newer ingot")
 		w.Run(t, "sqlite3", w.Data+"/db/cc.db", "DELETE FROM rest_schema WHERE version_id = 9999")
 		w.Up(t)
-		w.Await(t, 30*time.Second, "the app again", func() error {
+		w.Await(t, time.Minute, "the app again", func() error {
 			return w.Command(t.Context(), "curl", "-skf", "https://here.apps.ingot.test/").Run()
 		})
 		w.Kill(t)
@@ -100,7 +100,7 @@ func TestLeavesTheMachineAsItWas(t *testing.T) {
 	for what, sign := range map[string]string{"locked": "ingot.pid", "stack being unpacked": "garden/containerd/*/snapshots/*/fs/usr"} {
 		t.Run(what, func(t *testing.T) {
 			w.Start(t, nil)
-			w.Await(t, 30*time.Second, sign, func() error {
+			w.Await(t, time.Minute, sign, func() error {
 				if m, _ := filepath.Glob(filepath.Join(w.Data, sign)); m == nil {
 					return os.ErrNotExist
 				}

@@ -73,7 +73,7 @@ func TestParent(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.Run(t, "kill", "-USR2", fmt.Sprint(pid))
-		w.Await(t, 30*time.Second, "another worker of the old binary", func() error {
+		w.Await(t, time.Minute, "another worker of the old binary", func() error {
 			out, err := w.Command(t.Context(), next, "--data", w.Data, "status", "--json").Output()
 			var s struct {
 				Ready  bool

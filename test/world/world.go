@@ -283,7 +283,7 @@ func clean(dir string) error {
 	if err != nil {
 		return err
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for _, g := range groups {
 		for rmTree(g) != nil && time.Now().Before(deadline) { // the kernel may still be ending its processes
 			time.Sleep(20 * time.Millisecond)

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strconv"
 	"strings"
 )
 
@@ -219,4 +220,20 @@ func (b *Body) line(limit int) (string, error) {
 			return "", cut(err)
 		}
 	}
+}
+
+// Room before and after a piece of a body in a buffer, for its chunk line and CRLF.
+const (
+	ChunkHead = 10
+	ChunkTail = 2
+)
+
+// Chunk makes a chunk of the n bytes after the first ChunkHead of room.
+func Chunk(room []byte, n int) []byte {
+	var hex [ChunkHead]byte
+	h := append(strconv.AppendInt(hex[:0], int64(n), 16), '\r', '\n')
+	at := ChunkHead - len(h)
+	copy(room[at:], h)
+	copy(room[ChunkHead+n:], "\r\n")
+	return room[at : ChunkHead+n+ChunkTail]
 }

@@ -48,14 +48,15 @@ type Front struct {
 
 // served is a connection that Serve waits for.
 type served struct {
-	busy *atomic.Bool
-	end  chan struct{} // closed with the connection
+	busy, used *atomic.Bool
+	end        chan struct{} // closed with the connection
 }
 
 // tally counts the streams of one connection. A client that resets most of them costs the apps more than itself
 // (CVE-2023-44487), and is sent away.
 type tally struct {
 	conn        net.Conn
+	used        *atomic.Bool
 	ended, left atomic.Int64 // as they should, and by a reset
 }
 
@@ -80,7 +81,8 @@ func (f *Front) Start() {
 		Handler: f, Protocols: &only, IdleTimeout: f.Idle, MaxHeaderBytes: h1.MaxHead, ConnState: f.changed,
 		HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: pingAfter, PingTimeout: pingWithin, WriteByteTimeout: f.Stall},
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, tallyOf{}, &tally{conn: c})
+			v, _ := f.open.Load(c)
+			return context.WithValue(ctx, tallyOf{}, &tally{conn: c, used: v.(*served).used})
 		},
 		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug),
 	}
@@ -94,9 +96,10 @@ func (f *Front) Stop(ctx context.Context) {
 	}
 }
 
-// Serve serves a connection that has agreed on h2, until it ends. busy is kept true while it has streams.
-func (f *Front) Serve(c *tls.Conn, busy *atomic.Bool) {
-	s := &served{busy, make(chan struct{})}
+// Serve serves a connection that has agreed on h2, until it ends. busy is kept true while it has streams, used from the
+// first on.
+func (f *Front) Serve(c *tls.Conn, busy, used *atomic.Bool) {
+	s := &served{busy, used, make(chan struct{})}
 	f.open.Store(c, s)
 	if f.in.Give(c) != nil {
 		f.open.Delete(c)
@@ -123,6 +126,8 @@ const moment = time.Second
 
 // ServeHTTP serves one stream.
 func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	conn := r.Context().Value(tallyOf{}).(*tally)
+	conn.used.Store(true)
 	near := f.Open(r)
 	if near == nil {
 		http.Error(w, "503 Service Unavailable: too many requests", http.StatusServiceUnavailable)
@@ -138,7 +143,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	err := answer(w, r, near)
-	r.Context().Value(tallyOf{}).(*tally).count(r)
+	conn.count(r)
 	_ = near.Close()
 	if r.ContentLength > 0 && err == nil { // an answer that does not care for the body: the reset that follows could overtake it
 		late := time.AfterFunc(moment, func() { _ = r.Body.Close() })
