@@ -207,14 +207,18 @@ func (b *Bits) DeleteNamed(ctx context.Context, kind cf.BlobKind, prefix string)
 	return b.store.RemoveAll(ctx, string(kind)+"/"+prefix)
 }
 
-// Match implements cf.Blobs. Files under 64 KiB and over 512 MiB are never kept.
-func (b *Bits) Match(ctx context.Context, rs []cf.Resource) ([]cf.Resource, error) {
-	return b.pool.Match(ctx, rs)
+// Match implements cf.Blobs. Files over 512 MiB are never kept, those under 64 KiB where they are few.
+func (b *Bits) Match(ctx context.Context, owner string, rs []cf.Resource) ([]cf.Resource, error) {
+	pool := b.pool
+	pool.Owner = owner
+	return pool.Match(ctx, rs)
 }
 
 // Package implements cf.Blobs. A zip without resources is stored as it came.
-func (b *Bits) Package(ctx context.Context, zip io.Reader, rs []cf.Resource) (cf.Blob, error) {
-	sp, err := b.pool.Package(ctx, zip, rs)
+func (b *Bits) Package(ctx context.Context, owner string, zip io.Reader, rs []cf.Resource) (cf.Blob, error) {
+	pool := b.pool
+	pool.Owner = owner
+	sp, err := pool.Package(ctx, zip, rs)
 	if err != nil {
 		return cf.Blob{}, err
 	}

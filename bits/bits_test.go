@@ -159,22 +159,22 @@ func TestPackageOfMatchedResources(t *testing.T) {
 	b := newBits(t, nil)
 	big, small := random(100<<10), random(1000)
 	up := zipOf(t, "lib/big", big, "small", small, "ln@", "lib/big")
-	first, err := b.Package(ctx, bytes.NewReader(up), nil)
+	first, err := b.Package(ctx, "", bytes.NewReader(up), nil)
 	if err != nil || contents(t, b, first.Key) != string(up) {
 		t.Fatalf("%+v %v", first, err)
 	}
 	ask := []cf.Resource{resource("lib/big", "755", big), resource("small", "644", small), resource("other", "644", random(100<<10)),
 		{SHA1: "../../../../etc/passwd", Size: 100 << 10}, {SHA1: resource("", "", big).SHA1, Size: 100<<10 + 1}, {}}
-	got, err := b.Match(ctx, ask)
+	got, err := b.Match(ctx, "", ask)
 	if err != nil || len(got) != 1 || got[0] != ask[0] {
 		t.Fatalf("matched %+v %v", got, err)
 	}
 	got = append(got, resource("bin/copy", "", big), resource("new", "600", big))
-	second, err := b.Package(ctx, bytes.NewReader(zipOf(t, "small", "changed", "ln@", "lib/big", "new", "stays")), got)
+	second, err := b.Package(ctx, "", bytes.NewReader(zipOf(t, "small", "changed", "ln@", "lib/big", "new", "stays")), got)
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := b.Package(ctx, bytes.NewReader(zipOf(t, "small", "changed", "ln@", "lib/big", "new", "stays")), got)
+	again, err := b.Package(ctx, "", bytes.NewReader(zipOf(t, "small", "changed", "ln@", "lib/big", "new", "stays")), got)
 	if err != nil || again != second {
 		t.Errorf("not the same again: %+v %+v %v", second, again, err)
 	}
@@ -201,15 +201,98 @@ func TestPackageOfMatchedResources(t *testing.T) {
 	if len(want) > 0 {
 		t.Errorf("missing %v", want)
 	}
-	if only, err := b.Package(ctx, nil, got[:1]); err != nil || only.Size < 1000 {
+	if only, err := b.Package(ctx, "", nil, got[:1]); err != nil || only.Size < 1000 {
 		t.Errorf("resources alone: %+v %v", only, err)
+	}
+}
+
+// An app of few small files needs no upload when it comes again, but only its sender can tell that it is there.
+func TestSmallFilesAreTheirOwners(t *testing.T) {
+	b := newBits(t, nil)
+	pack := func(n int) (up []byte, rs []cf.Resource) {
+		var pairs []string
+		for i := range n {
+			body := fmt.Sprint("DB_PASSWORD=", i, "/", n)
+			pairs, rs = append(pairs, fmt.Sprint("f", i), body), append(rs, resource(fmt.Sprint("f", i), "644", body))
+		}
+		return zipOf(t, pairs...), rs
+	}
+	send := func(owner string, up io.Reader, rs []cf.Resource) (cf.Blob, error) {
+		return b.Package(ctx, owner, up, rs)
+	}
+	found := func(owner string, rs []cf.Resource) int {
+		t.Helper()
+		got, err := b.Match(ctx, owner, rs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(got)
+	}
+	few, fewer := pack(50)
+	many, more := pack(51)
+	for _, up := range [][]byte{few, many, few} {
+		if _, err := send("me", bytes.NewReader(up), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		owner string
+		rs    []cf.Resource
+		want  int
+	}{
+		"all": {"me", fewer, 50}, "some": {"me", fewer[7:9], 2}, "another": {"you", fewer, 0}, "nobody": {"", fewer, 0},
+		"many": {"me", more, 0}, "of many": {"me", more[:20], 0}, "too many at once": {"me", append(more[:1:1], fewer...), 0},
+		"another size": {"me", []cf.Resource{{SHA1: fewer[0].SHA1, Size: 7}}, 0}, "no digest": {"me", []cf.Resource{{SHA1: "../../x", Size: 7}}, 0},
+	} {
+		if n := found(c.owner, c.rs); n != c.want {
+			t.Errorf("%s: %d matched, want %d", name, n, c.want)
+		}
+	}
+	if _, err := send("you", nil, fewer[:1]); !cf.IsKind(err, cf.KindInvalid) {
+		t.Errorf("another's file: %v", err)
+	}
+	got, err := send("me", nil, fewer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := contents(t, b, got.Key)
+	z, err := zip.NewReader(strings.NewReader(body), int64(len(body)))
+	if err != nil || len(z.File) != 50 {
+		t.Fatalf("%d files, %v", len(z.File), err)
+	}
+	f, err := z.Open("f49")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Files are told apart by their time where their size is the same; it is when they came first, not this moment.
+	first := time.Now().Add(-time.Hour).Truncate(time.Second)
+	if err := filepath.WalkDir(filepath.Join(b.Dir, "app_stash", "own"), func(path string, _ fs.DirEntry, err error) error {
+		return errors.Join(err, os.Chtimes(path, first, first))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, up := range []io.Reader{bytes.NewReader(few), nil} { // uploaded again, it is not written again
+		rs := fewer
+		if up != nil {
+			rs = nil
+		}
+		if got, err = send("me", up, rs); err != nil {
+			t.Fatal(err)
+		}
+	}
+	body = contents(t, b, got.Key)
+	if z, err := zip.NewReader(strings.NewReader(body), int64(len(body))); err != nil || !z.File[0].Modified.Equal(first) {
+		t.Errorf("%v %v", z.File[0].Modified, err)
+	}
+	if text, err := io.ReadAll(f); err != nil || string(text) != "DB_PASSWORD=49/50" {
+		t.Errorf("%q %v", text, err)
 	}
 }
 
 func TestBadPackages(t *testing.T) {
 	b := newBits(t, func(b *Bits) { b.MaxPackage = 1 << 20 })
 	big := random(100 << 10)
-	if _, err := b.Package(ctx, bytes.NewReader(zipOf(t, "big", big)), nil); err != nil {
+	if _, err := b.Package(ctx, "me", bytes.NewReader(zipOf(t, "big", big)), nil); err != nil {
 		t.Fatal(err)
 	}
 	spoiled := zipOf(t, "big", big)
@@ -259,7 +342,7 @@ func TestBadPackages(t *testing.T) {
 		{"mode", nil, []cf.Resource{resource("a", "banana", big)}, "AppResourcesFileModeInvalid", "File mode 'banana' is invalid. Minimum file mode is '0600'"},
 		{"tight mode", nil, []cf.Resource{resource("a", "344", big)}, "AppResourcesFileModeInvalid", "File mode '344' is invalid"},
 	} {
-		_, err := b.Package(ctx, c.zip, c.rs)
+		_, err := b.Package(ctx, "me", c.zip, c.rs)
 		var e *cf.Error
 		if !errors.As(err, &e) || e.Kind != cf.KindInvalid || e.Code != c.code || !strings.Contains(e.Public, c.want) {
 			t.Errorf("%s: got %v, want %s %q", c.name, err, c.code, c.want)
@@ -278,7 +361,7 @@ func (failing) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 func TestSpoiledResource(t *testing.T) {
 	b := newBits(t, nil)
 	big := random(100 << 10)
-	if _, err := b.Package(ctx, bytes.NewReader(zipOf(t, "big", big)), nil); err != nil {
+	if _, err := b.Package(ctx, "me", bytes.NewReader(zipOf(t, "big", big)), nil); err != nil {
 		t.Fatal(err)
 	}
 	r := resource("big", "", big)
@@ -286,7 +369,7 @@ func TestSpoiledResource(t *testing.T) {
 	if err := os.WriteFile(at, []byte(random(100<<10)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Package(ctx, nil, []cf.Resource{r}); err == nil || cf.KindOf(err) != cf.KindInternal {
+	if _, err := b.Package(ctx, "me", nil, []cf.Resource{r}); err == nil || cf.KindOf(err) != cf.KindInternal {
 		t.Errorf("got %v", err)
 	}
 }
@@ -294,7 +377,7 @@ func TestSpoiledResource(t *testing.T) {
 func TestStoreFull(t *testing.T) {
 	b := newBits(t, func(b *Bits) { b.MinFree = 1 << 62 })
 	_, put := b.Put(ctx, cf.BlobDroplet, strings.NewReader("x"))
-	_, pack := b.Package(ctx, bytes.NewReader(zipOf(t, "a", "b")), nil)
+	_, pack := b.Package(ctx, "me", bytes.NewReader(zipOf(t, "a", "b")), nil)
 	for _, err := range []error{put, pack} {
 		var e *cf.Error
 		if !errors.As(err, &e) || e.Kind != cf.KindNoRoom || e.Code != "BlobstoreUnavailable" {
@@ -327,7 +410,7 @@ func TestPutCancelsDelete(t *testing.T) {
 	zip := zipOf(t, "app", "x")
 	for name, put := range map[string]func() (cf.Blob, error){
 		"put":     func() (cf.Blob, error) { return b.Put(ctx, cf.BlobDroplet, strings.NewReader("x")) },
-		"package": func() (cf.Blob, error) { return b.Package(ctx, bytes.NewReader(zip), nil) },
+		"package": func() (cf.Blob, error) { return b.Package(ctx, "me", bytes.NewReader(zip), nil) },
 	} {
 		blob, err := put()
 		if err != nil {
@@ -476,7 +559,7 @@ func TestMemoryStaysFlat(t *testing.T) {
 			}
 		}
 	}()
-	first, err := b.Package(ctx, bigZip(size), nil)
+	first, err := b.Package(ctx, "me", bigZip(size), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -484,7 +567,7 @@ func TestMemoryStaysFlat(t *testing.T) {
 	if _, err := io.CopyN(sum, rand.NewChaCha8([32]byte{1}), size); err != nil {
 		t.Fatal(err)
 	}
-	second, err := b.Package(ctx, nil, []cf.Resource{{SHA1: hex.EncodeToString(sum.Sum(nil)), Size: size, Path: "big"}})
+	second, err := b.Package(ctx, "me", nil, []cf.Resource{{SHA1: hex.EncodeToString(sum.Sum(nil)), Size: size, Path: "big"}})
 	if err != nil {
 		t.Fatal(err)
 	}

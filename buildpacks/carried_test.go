@@ -111,6 +111,11 @@ func TestPHPInTheStack(t *testing.T) {
 	w.says(w.must(stageScript), "php 1.0.0\n", "-----> Installing PHP 8.2.", "-----> Running composer install --no-progress --no-interaction --no-dev\n")
 	start := strings.NewReplacer("START", "$HOME/.bp/bin/start 2>&1 | cat", "ASK", "ask /; ask /pretty; ask /.htaccess; ask /../composer.json").Replace(startScript)
 	w.says(w.must(start, "--net"), "Hello from PHP 8.2.", "autoloaded 7\n", "403 Forbidden", `"GET /pretty HTTP/1.1" 200`)
+	w.write(".bp-config/options.json", `{"WEB_SERVER": "nginx"}`)
+	w.write("htdocs/c.php", `<?php error_log("to the log"); echo PHP_SAPI, getenv("CF_INSTANCE_INDEX"), extension_loaded("mbstring"), "\n";`)
+	w.says(w.must(stageScript), "-----> Installing php-fpm 8.2.0")
+	start = strings.NewReplacer("START", "$HOME/.bp/bin/start 2>&1 | cat", "ASK", "ask /; ask /b.php; ask /c.php; ask /.htaccess").Replace(startScript)
+	w.says(w.must(start, "--net"), "Hello from PHP 8.2.", "autoloaded 7\n", "fpm-fcgi71\n", "NOTICE: PHP message: to the log", "403 Forbidden", `"GET /b.php HTTP/1.1" 200`)
 }
 
 // A password, an include, dotfiles and pushstate at once.

@@ -2,6 +2,7 @@ package capi_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"mime/multipart"
@@ -11,7 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/uptrace/bun"
+
 	"ingot/cf"
+	"ingot/kit/sql"
 	"ingot/rest/resttest"
 )
 
@@ -204,6 +208,51 @@ func TestBuildWakes(t *testing.T) {
 		}
 	case <-time.After(900 * time.Millisecond):
 		t.Error("not woken")
+	}
+}
+
+// audience stands for the log cache's knowledge of who follows.
+type audience chan string
+
+func (a audience) CatchUp(_ context.Context, source string, who cf.Identity, said time.Time, limit time.Duration) {
+	a <- fmt.Sprint(source, " ", who.UserID, " ", time.Since(said) < limit && limit > 3*time.Second)
+	<-a
+}
+
+// TestBuildIsShownWithItsLog: a build that ended is shown once its client has the log, and an old one at once.
+func TestBuildIsShownWithItsLog(t *testing.T) {
+	w := pushWorld(t)
+	follows := make(audience)
+	w.next(t, follows)
+	w.API = resttest.Serving(t, w.DB, w.Users, w.api.URL, w.api.Handler())
+	app := w.makeApp("dora")
+	p := w.newPackage(app)
+	w.must(200, w.upload("admin", p, "", zipped(t, "main.go")))
+	b := w.Must(201, "admin", "POST /v3/builds", `{"package":{"guid":"`+p+`"}}`).GUID()
+	w.staged(b, map[string]string{"web": "x"})
+	done := make(chan resttest.Answer, 1)
+	go func() { done <- w.Do("admin", "GET /v3/builds/"+b, nil) }()
+	if got, want := <-follows, app+" admin-guid true"; got != want {
+		t.Errorf("asked for %q, want %q", got, want)
+	}
+	select {
+	case r := <-done:
+		t.Fatalf("shown before its client has the log: %s", r.Text)
+	case <-time.After(20 * time.Millisecond):
+	}
+	follows <- ""
+	if r := <-done; r.Get("state") != "STAGED" {
+		t.Error(r.Text)
+	}
+	err := w.DB.Write(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewUpdate().Table("build_builds").Set("updated_at = ?", sql.At(time.Now().Add(-time.Minute))).Where("guid = ?", b).Exec(ctx)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := w.Must(200, "admin", "GET /v3/builds/"+b, nil); r.Get("state") != "STAGED" { // and nobody is asked
+		t.Error(r.Text)
 	}
 }
 

@@ -44,7 +44,7 @@ type API struct {
 	Services  Room            // the nouns of services, on the same server
 	Bindings  cf.Bindings     // what apps are bound to: the same room
 	Gate      *run.Gate       // stops a push at its steps; nil in life
-	Linger    time.Duration   // see build.Family
+	Followers cf.LogFollowers // see build.Family
 	Staging   time.Duration   // see flow.Flow
 	Limits    *limit.Requests // of requests an hour; nil = the platform's
 
@@ -66,10 +66,14 @@ type Room interface {
 
 // Start brings the tables up to date, starts the jobs that an earlier process left, and begins to converge.
 func (a *API) Start(ctx context.Context) error {
+	if a.Limits == nil {
+		a.Limits = &limit.Requests{}
+	}
+	a.Info.Hourly = a.Limits.Hourly()
 	a.Org = &org.Family{DB: a.DB, Directory: a.Directory}
 	a.Admin = &admin.Family{DB: a.DB, Blobs: a.Blobs, Info: a.Info}
 	apps := &app.Family{Logs: a.Logs, Scheduler: a.Scheduler}
-	builds := &build.Family{DB: a.DB, Blobs: a.Blobs, Logs: a.Logs, Gate: a.Gate, Linger: a.Linger}
+	builds := &build.Family{DB: a.DB, Blobs: a.Blobs, Logs: a.Logs, Gate: a.Gate, Followers: a.Followers}
 	routes := &route.Family{DB: a.DB, Domain: a.Domain}
 	tasks := &task.Family{}
 	a.flow = &flow.Flow{DB: a.DB, Scheduler: a.Scheduler, Blobs: a.Blobs, Logs: a.Logs, Gate: a.Gate, URL: a.URL,

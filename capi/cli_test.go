@@ -111,3 +111,11 @@ func BenchmarkPaging(b *testing.B) {
 		}
 	}
 }
+
+// TestInfoLimits: what the platform tells about its rate limit is what it counts.
+func TestInfoLimits(t *testing.T) {
+	r := newWorld(t).Must(200, "", "GET /v3/info", nil)
+	if r.Get("rate_limits", "enabled") != true || r.Get("rate_limits", "general_limit") != 20_000.0 || r.Get("rate_limits", "reset_interval_in_minutes") != 60.0 {
+		t.Error(r.Text)
+	}
+}

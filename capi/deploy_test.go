@@ -23,10 +23,16 @@ func running(t testing.TB) (*world, string) {
 // again is a second process on the same database, as after a crash.
 func (w *world) again(t testing.TB) {
 	t.Helper()
+	w.next(t, nil)
+}
+
+// next is again with an eye on who follows logs.
+func (w *world) next(t testing.TB, who cf.LogFollowers) {
+	t.Helper()
 	_ = w.api.Stop(t.Context())
 	b := *w.api
 	next := &capi.API{DB: b.DB, Services: b.Services, Bindings: b.Bindings, Tokens: b.Tokens, Directory: b.Directory, URL: b.URL, Info: b.Info, Domain: b.Domain,
-		Scheduler: b.Scheduler, Blobs: b.Blobs, Logs: b.Logs}
+		Scheduler: b.Scheduler, Blobs: b.Blobs, Logs: b.Logs, Followers: who}
 	if err := next.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 func TestDuties(t *testing.T) {
 	w := pushWorld(t)
 	w.World("other")
+	w.SetFlag("route_sharing", true) // asked before the route, too
 	for i, world := range []string{"own", "other"} {
 		deploying(w.API, world, "x"+string(rune('1'+i)))
 		tasking(w.API, world, "t"+string(rune('1'+i)))
@@ -28,6 +29,12 @@ func TestDuties(t *testing.T) {
 		w.Must(201, "admin", "POST /v3/isolation_segments", `{"name":"segment `+name+`"}`)
 	}
 	d := &resttest.Duties{API: w.API, Endpoints: w.api.Endpoints(), Users: []string{"stranger", "admin_read_only", "global_auditor"},
+		Good: map[string]string{ // the order of Cloud Controller's RoutesController and DomainsController
+			"POST /v3/domains/{guid}/relationships/shared_organizations": `{"data":[{"guid":"own"}]}`,
+			"POST /v3/routes/{guid}/destinations":                        `{"destinations":[{"app":{"guid":"x1"}}]}`,
+			"PATCH /v3/routes/{guid}/destinations":                       `{"destinations":[]}`,
+			"PATCH /v3/routes/{guid}/relationships/space":                `{"data":{"guid":"own-space"}}`,
+		},
 		Excuses: map[string]string{
 			"GET /v3/feature_flags?updated_ats":    "a flag that nobody set has no time",
 			"POST /v3/service_route_bindings with": "route services are absent",

@@ -202,7 +202,7 @@ func (b *blobs) DeleteNamed(_ context.Context, kind cf.BlobKind, prefix string) 
 	return nil
 }
 
-func (b *blobs) Match(_ context.Context, rs []cf.Resource) (out []cf.Resource, _ error) {
+func (b *blobs) Match(_ context.Context, _ string, rs []cf.Resource) (out []cf.Resource, _ error) {
 	for _, r := range rs {
 		if strings.HasPrefix(r.SHA1, "a") {
 			out = append(out, r)
@@ -284,7 +284,7 @@ func (b *blobs) Buildpack(ctx context.Context, in io.Reader) (cf.Blob, string, e
 }
 
 // Package refuses what bits refuses: here, what is no zip or has an entry that leads out.
-func (b *blobs) Package(ctx context.Context, in io.Reader, rs []cf.Resource) (cf.Blob, error) {
+func (b *blobs) Package(ctx context.Context, _ string, in io.Reader, rs []cf.Resource) (cf.Blob, error) {
 	if b.pack != nil {
 		if err := b.pack(in, rs); err != nil {
 			return cf.Blob{}, err

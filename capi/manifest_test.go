@@ -68,6 +68,7 @@ func TestManifestJobs(t *testing.T) {
 	w.Must(201, "admin", "POST /v3/routes", strings.ReplaceAll(routeBody("far", "", w.domain("apps.ingot.test")), "own-space", "other-space"))
 	for _, c := range []struct{ text, want string }{
 		{"{name: a, memory: 64M, services: [db]}", "For application 'a': Service instance 'db' not found"},
+		{"{name: a, timeout: 181}", "For application 'a': health_check_timeout Maximum exceeded: max 180s"},
 		{"{name: a, memory: 64M, routes: [{route: x.example.org}]}", "For application 'a': No domains exist for route x.example.org"},
 		{"{name: a, memory: 64M, routes: [{route: far.apps.ingot.test}]}", "For application 'a': For route 'far.apps.ingot.test': Routes cannot be mapped to destinations in different spaces"},
 		{"{name: a, memory: 64M, routes: [{route: apps.ingot.test}]}", "For application 'a': For route 'apps.ingot.test': Missing host. Routes in shared domains must have a host defined."},
@@ -81,6 +82,12 @@ func TestManifestJobs(t *testing.T) {
 	p := w.Must(200, "admin", "GET /v3/processes", nil)
 	if p.Get("resources", 0, "memory_in_mb") != float64(1024) {
 		t.Errorf("a failed manifest changed the app: %s", p.Text)
+	}
+	w.Role("dev", access.SpaceDeveloper, "own")
+	w.Must(200, "admin", "PATCH /v3/feature_flags/route_creation", map[string]any{"enabled": false})
+	j := w.Job(w.must(202, w.yaml("dev", applyLine, "applications: [{name: f, default-route: true}]")))
+	if j.Detail() != "For application 'f': Feature Disabled: route_creation" || j.Get("errors", 0, "code") != 330002.0 {
+		t.Error(j.Text)
 	}
 	w.Job(w.Must(202, "admin", "DELETE /v3/domains/"+w.domain("apps.ingot.test"), nil))
 	if _, detail := w.applied("applications: [{name: c, random-route: true}]"); detail != "For application 'c': No default domains available" {

@@ -48,7 +48,7 @@ func (w *world) sendBits(user, line, resources, name string, zip []byte) resttes
 }
 
 // staged tells the API that a staging ended well.
-func (w *world) staged(build string, types map[string]string) {
+func (w *world) staged(build string, types map[string]string, sidecars ...cf.StagedSidecar) {
 	w.T.Helper()
 	task, ok := w.sched.task(build)
 	if !ok {
@@ -59,7 +59,7 @@ func (w *world) staged(build string, types map[string]string) {
 		w.T.Fatal(err)
 	}
 	task.State = cf.TaskCompleted
-	task.Result = &cf.StagingResult{Droplet: droplet.Key, SHA256: droplet.SHA256, Size: droplet.Size, ProcessTypes: types, Metadata: "{}",
+	task.Result = &cf.StagingResult{Droplet: droplet.Key, SHA256: droplet.SHA256, Size: droplet.Size, ProcessTypes: types, Sidecars: sidecars, Metadata: "{}",
 		Buildpacks: []cf.DetectedBuildpack{{Key: "go_buildpack", Name: "go", Version: "1.2.3", DetectOutput: "go"}}}
 	if err := w.api.TaskCompleted(w.T.Context(), task); err != nil {
 		w.T.Fatal(err)
@@ -69,12 +69,19 @@ func (w *world) staged(build string, types map[string]string) {
 // stage pushes bits through to a droplet that is current, and gives it.
 func (w *world) stage(user, app string) string {
 	w.T.Helper()
+	d := w.droplet(user, app)
+	w.Must(200, user, "PATCH /v3/apps/"+app+"/relationships/current_droplet", `{"data":{"guid":"`+d+`"}}`)
+	return d
+}
+
+// droplet pushes bits through to a droplet, and gives it.
+func (w *world) droplet(user, app string, sidecars ...cf.StagedSidecar) string {
+	w.T.Helper()
 	p := w.Must(201, user, "POST /v3/packages", `{"type":"bits","relationships":{"app":{"data":{"guid":"`+app+`"}}}}`).GUID()
 	w.must(200, w.upload(user, p, "", zipped(w.T, "main.go")))
 	b := w.Must(201, user, "POST /v3/builds", `{"package":{"guid":"`+p+`"}}`).GUID()
-	w.staged(b, map[string]string{"web": "./app", "worker": "./work"})
+	w.staged(b, map[string]string{"web": "./app", "worker": "./work"}, sidecars...)
 	d, _ := w.Must(200, user, "GET /v3/builds/"+b, nil).Get("droplet", "guid").(string)
-	w.Must(200, user, "PATCH /v3/apps/"+app+"/relationships/current_droplet", `{"data":{"guid":"`+d+`"}}`)
 	return d
 }
 

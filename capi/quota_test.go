@@ -64,6 +64,49 @@ func TestAppQuotas(t *testing.T) {
 	}
 }
 
+// TestStagingQuotas: what a build wants must be left, in the words of Cloud Controller's controller of builds; builds are
+// not counted themselves, and one that wants less than the least staging memory always may begin.
+func TestStagingQuotas(t *testing.T) {
+	for _, c := range []struct{ org, space, much, fits, want string }{
+		{`"apps":{"total_memory_in_mb":2500}`, ``, `,"staging_memory_in_mb":1477`, `,"staging_memory_in_mb":1476`, "organization's memory limit exceeded: staging requires 1477M memory"},
+		{`"apps":{"total_memory_in_mb":2047}`, ``, ``, `,"staging_memory_in_mb":1023`, "organization's memory limit exceeded: staging requires 1024M memory"},
+		{``, `"apps":{"total_memory_in_mb":2500}`, `,"staging_memory_in_mb":1477`, `,"staging_memory_in_mb":1476`, "space's memory limit exceeded: staging requires 1477M memory"},
+		{`"apps":{"log_rate_limit_in_bytes_per_second":100}`, ``, `,"staging_log_rate_limit_bytes_per_second":91`, `,"staging_log_rate_limit_bytes_per_second":90`,
+			"organization's log rate limit exceeded: staging requires 91 bytes per second"},
+		{``, `"apps":{"log_rate_limit_in_bytes_per_second":100}`, `,"staging_log_rate_limit_bytes_per_second":91`, `,"staging_log_rate_limit_bytes_per_second":90`,
+			"space's log rate limit exceeded: staging requires 91 bytes per second"},
+	} {
+		t.Run(c.want, func(t *testing.T) {
+			w := pushWorld(t)
+			running, next := w.makeApp("dora"), []string{w.makeApp("one"), w.makeApp("two")}
+			w.stage("admin", running)
+			for _, kind := range []string{"web", "worker"} {
+				w.Must(202, "admin", "POST /v3/apps/"+running+"/processes/"+kind+"/actions/scale", `{"log_rate_limit_in_bytes_per_second":10}`)
+			}
+			w.Must(200, "admin", "POST /v3/apps/"+running+"/actions/start", nil) // 1024 MB, 10 bytes a second
+			w.limited(c.org, c.space)
+			packs := map[string]string{}
+			for _, app := range next {
+				packs[app] = w.newPackage(app)
+				w.must(200, w.upload("admin", packs[app], "", zipped(t, "main.go")))
+			}
+			build := func(app, wants string) resttest.Answer {
+				return w.Do("admin", "POST /v3/builds", `{"package":{"guid":"`+packs[app]+`"}`+wants+`}`)
+			}
+			r := build(next[0], c.much)
+			if w.must(422, r); r.Detail() != c.want || r.Get("errors", 0, "code") != 10008.0 {
+				t.Errorf("got %s", r.Text)
+			}
+			if r := w.Must(200, "admin", "GET /v3/apps/"+next[0]+"/builds", nil); r.Get("pagination", "total_results") != 0.0 {
+				t.Error("there is a build:", r.Text)
+			}
+			for _, app := range next { // both at once
+				w.must(201, build(app, c.fits))
+			}
+		})
+	}
+}
+
 // TestManifestQuota: a manifest that passes the quota fails, in whole.
 func TestManifestQuota(t *testing.T) {
 	w := pushWorld(t)

@@ -57,3 +57,32 @@ func TestAppRaces(t *testing.T) {
 		t.Errorf("uploads of one package: %v", got)
 	}
 }
+
+// TestDomainRaces: of two private domains one of which lies in the other, and of a route and a domain of one name, one is made.
+func TestDomainRaces(t *testing.T) {
+	w := pushWorld(t)
+	w.World("other")
+	private := func(name, org string) resttest.Answer {
+		return w.Do("admin", "POST /v3/domains", fmt.Sprintf(`{"name":%q,"relationships":{"organization":{"data":{"guid":%q}}}}`, name, org))
+	}
+	for i := range 12 {
+		name := fmt.Sprintf("r%d.example.net", i)
+		if got := together(4, func(n int) resttest.Answer {
+			return []func() resttest.Answer{
+				func() resttest.Answer { return private(name, "own") },
+				func() resttest.Answer { return private("sub."+name, "other") },
+			}[n%2]()
+		}); got[201] != 1 || got[422] != 3 {
+			t.Errorf("%s: %v", name, got)
+		}
+		d := private(fmt.Sprintf("d%d.example.net", i), "own")
+		if got := together(4, func(n int) resttest.Answer {
+			if n%2 == 0 {
+				return private(fmt.Sprintf("host.d%d.example.net", i), "own")
+			}
+			return w.Do("admin", "POST /v3/routes", fmt.Sprintf(`{"host":"host","relationships":{"space":{"data":{"guid":"own-space"}},"domain":{"data":{"guid":%q}}}}`, d.GUID()))
+		}); got[201] != 1 || got[422] != 3 {
+			t.Errorf("a route or a domain: %v", got)
+		}
+	}
+}

@@ -3,6 +3,8 @@ package capi_test
 import (
 	"strings"
 	"testing"
+
+	"ingot/cf"
 )
 
 // TestSidecars: the rules of memory and names, what the scheduler is told and when, and manifests.
@@ -63,5 +65,76 @@ func TestSidecars(t *testing.T) {
 	bad := w.yaml("admin", "POST /v3/spaces/own-space/actions/apply_manifest", `applications: [{name: dora, sidecars: [{name: x, memory: lots}, {command: y, process_types: [web]}]}]`)
 	if bad.Status != 422 || !strings.Contains(bad.Text, `Sidecar \"x\": Command can't be blank`) || !strings.Contains(bad.Text, "Sidecar name can't be blank") {
 		t.Error(bad.Text)
+	}
+}
+
+// TestBuildpackSidecars: they come and go with the droplet, a user's of the same name is in their way, and a revision brings
+// them back as what they were (cloud_controller_ng, sidecar_synchronize_from_app_droplet.rb).
+func TestBuildpackSidecars(t *testing.T) {
+	w, app := running(t)
+	sidecars := "GET /v3/apps/" + app + "/sidecars"
+	have := func() (out string) {
+		t.Helper()
+		r := w.Must(200, "admin", sidecars, nil)
+		for i, name := range r.Names("name") {
+			origin, _ := r.Get("resources", i, "origin").(string)
+			out += name + " " + origin + "; "
+		}
+		return out
+	}
+	assign := func(status int, droplet string) string {
+		t.Helper()
+		r := w.Must(status, "admin", "PATCH /v3/apps/"+app+"/relationships/current_droplet", `{"data":{"guid":"`+droplet+`"}}`)
+		if status == 200 {
+			return ""
+		}
+		return r.Detail()
+	}
+	w.Must(201, "admin", "POST /v3/apps/"+app+"/sidecars", `{"name":"mine","command":"./m","process_types":["web"],"memory_in_mb":10}`)
+	sleep := cf.StagedSidecar{Name: "sleepy", Command: "sleep infinity", ProcessTypes: []string{"web", "other"}, MemoryMB: 20}
+	first := w.droplet("admin", app, sleep, cf.StagedSidecar{Name: "agent", Command: "./a", ProcessTypes: []string{"web"}})
+	if got := have(); got != "mine user; " {
+		t.Errorf("before the droplet is current: %s", got)
+	}
+	assign(200, first)
+	if got := have(); got != "mine user; sleepy buildpack; agent buildpack; " {
+		t.Errorf("with the droplet: %s", got)
+	}
+	w.Must(200, "admin", "POST /v3/apps/"+app+"/actions/restart", nil)
+	if got := w.sched.lrps(app)["web"].Sidecars; len(got) != 3 || got[2].Name != "sleepy" || got[2].Start != "sleep infinity" || got[2].MemoryMB != 20 {
+		t.Errorf("told: %+v", got)
+	}
+	revision := w.Must(200, "admin", "GET /v3/apps/"+app+"/revisions?order_by=-created_at", nil)
+	if strings.Contains(revision.Text, "origin") {
+		t.Errorf("a revision shows more than CF's: %s", revision.Text)
+	}
+
+	for want, bad := range map[string]cf.StagedSidecar{
+		"Buildpack defined sidecar 'mine' conflicts with an existing user-defined sidecar. Consider renaming 'mine'.": {Name: "mine", Command: "x", ProcessTypes: []string{"web"}},
+		`The memory allocation defined is too large to run with the dependent "web" process`:                          {Name: "fat", Command: "x", ProcessTypes: []string{"web"}, MemoryMB: 1014},
+		"The droplet's buildpacks declare more than 100 sidecars.":                                                    {Name: "many", Command: "x", ProcessTypes: make([]string, 101)},
+		"Buildpack defined sidecar 'less' needs a name, a command, a process type, and memory that is not negative.":  {Name: "less", Command: "x", ProcessTypes: []string{"web"}, MemoryMB: -1},
+	} {
+		if got := assign(422, w.droplet("admin", app, bad)); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	if got := have(); got != "mine user; sleepy buildpack; agent buildpack; " {
+		t.Errorf("after refusals: %s", got)
+	}
+	copied := w.Must(201, "admin", "POST /v3/droplets?source_guid="+first, `{"relationships":{"app":{"data":{"guid":"`+app+`"}}}}`).GUID()
+	assign(200, w.droplet("admin", app, cf.StagedSidecar{Name: "sleepy", Command: "sleep 1", ProcessTypes: []string{"web"}}))
+	if got := have(); got != "mine user; sleepy buildpack; " {
+		t.Errorf("with the next droplet: %s", got)
+	}
+	w.Must(200, "admin", "POST /v3/apps/"+app+"/actions/restart", nil)
+	d := w.deploy(app, `"revision":{"guid":"`+revision.Names("guid")[0]+`"},`)
+	if got := have(); got != "agent buildpack; mine user; sleepy buildpack; " {
+		t.Errorf("after a rollback: %s", got)
+	}
+	w.reason(d.GUID(), "DEPLOYED")
+	assign(200, copied)
+	if got := have(); got != "mine user; sleepy buildpack; agent buildpack; " {
+		t.Errorf("with the copied droplet: %s", got)
 	}
 }

@@ -46,11 +46,12 @@ type Blobs interface {
 	Delete(ctx context.Context, key string) error
 	// DeleteNamed removes the named blobs whose name begins with prefix.
 	DeleteNamed(ctx context.Context, kind BlobKind, prefix string) error
-	// Match returns those of the resources that are stored.
-	Match(ctx context.Context, rs []Resource) ([]Resource, error)
+	// Match returns those of the resources that are stored, of small files those that the owner, a user or client, sent.
+	Match(ctx context.Context, owner string, rs []Resource) ([]Resource, error)
 	// Package makes a package zip of an uploaded zip (nil: none) and of matched resources, checks every entry
-	// (KindInvalid, code AppBitsUploadInvalid, for paths out, links out, devices), and keeps its files for matching.
-	Package(ctx context.Context, zip io.Reader, rs []Resource) (Blob, error)
+	// (KindInvalid, code AppBitsUploadInvalid, for paths out, links out, devices), and keeps its files for matching,
+	// small ones for the owner.
+	Package(ctx context.Context, owner string, zip io.Reader, rs []Resource) (Blob, error)
 	// Buildpack stores a buildpack's zip after the same checks (KindUnprocessable, code BuildpackZipError), and returns the
 	// stack that its manifest.yml names, or "".
 	Buildpack(ctx context.Context, zip io.Reader) (b Blob, stack string, err error)

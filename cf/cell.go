@@ -54,6 +54,13 @@ type LRPBoard interface {
 	Crashed(ctx context.Context, c Crash) error
 	// Stopped: the container is gone because it was asked to go.
 	Stopped(ctx context.Context, a ActualLRP) error
+	// Refused gives back an instance that the cell took and then has no room for, before anything of it ran: it waits for a
+	// cell again, and nothing crashed. why is in Diego's words.
+	Refused(ctx context.Context, a ActualLRP, why string) error
+	// Room: a container is gone of whose end the board heard before, so that there is room again.
+	Room(ctx context.Context, cell CellID) error
+	// TaskRefused is Refused for a task.
+	TaskRefused(ctx context.Context, id TaskID, cell CellID, why string) error
 	// TaskStarted and TaskDone tell of a task.
 	TaskStarted(ctx context.Context, id TaskID, cell CellID) error
 	TaskDone(ctx context.Context, t Task) error

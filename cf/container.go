@@ -49,10 +49,12 @@ type Exit struct {
 	At   time.Time
 }
 
-// Streams of a program. A nil writer discards. Writers get whole reads as they come, not lines.
+// Streams of a program. A nil writer discards. Writers get whole reads as they come, not lines. A writer that is slow holds
+// up the program it was given to Exec for; of a container's own program what is oldest is dropped, and Lost told, if not nil.
 type Streams struct {
 	In       io.Reader
 	Out, Err io.Writer
+	Lost     func(bytes uint64)
 }
 
 // ContainerStats is one reading.

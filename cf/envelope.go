@@ -1,6 +1,9 @@
 package cf
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Envelope is one log line or metric, in the terms of loggregator v2. Exactly one of Log, Gauge, Counter, Timer is set.
 type Envelope struct {
@@ -43,6 +46,13 @@ type Logs interface {
 	Emit(e Envelope)
 }
 
+// LogFollowers is the door to who follows logs just now.
+type LogFollowers interface {
+	// CatchUp waits until the clients of who that follow the source's log have taken the lines up to said, at most for
+	// limit; not at all where there are none. A client takes a line some time after it could: the CLI after 2 s.
+	CatchUp(ctx context.Context, source string, who Identity, said time.Time, limit time.Duration)
+}
+
 // Source types of log lines: the tag "source_type".
 const (
 	SourceAPI    = "API"  // Cloud Controller
@@ -50,6 +60,7 @@ const (
 	SourceRouter = "RTR"  // access lines
 	SourceCell   = "CELL" // the cell, about a container
 	SourceApp    = "APP"  // followed by /PROC/WEB or /TASK/name
+	SourceLog    = "LGR"  // Loggregator, about lines that were lost
 )
 
 // AppLine makes a log envelope of a platform part about an app.

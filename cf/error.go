@@ -28,6 +28,7 @@ type Error struct {
 	Kind   Kind
 	Code   string   // name in the wire dialect's table, such as UniquenessError; empty = the kind's own
 	Public string   // words for the client; empty = the code's own
+	Before string   // of what the error speaks: said to the client before the code's text
 	Cause  error    // never shown to a client
 	More   []*Error // further errors of the same answer
 }
@@ -41,6 +42,7 @@ func (e *Error) Error() string {
 	if s == "" {
 		s = fmt.Sprintf("kind %d", e.Kind)
 	}
+	s = e.Before + s
 	if e.Cause != nil {
 		s += ": " + e.Cause.Error()
 	}

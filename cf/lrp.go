@@ -199,7 +199,16 @@ type StagingResult struct {
 	Size         int64               `json:"size"`
 	ProcessTypes map[string]string   `json:"process_types"`
 	Buildpacks   []DetectedBuildpack `json:"buildpacks"`
+	Sidecars     []StagedSidecar     `json:"sidecars,omitempty"`
 	Metadata     string              `json:"execution_metadata"`
+}
+
+// StagedSidecar is a sidecar that a buildpack declares: from launch.yml, as buildpackapplifecycle tells of it.
+type StagedSidecar struct {
+	Name         string   `json:"name"`
+	Command      string   `json:"command"`
+	ProcessTypes []string `json:"process_types"` // of the processes that it runs beside
+	MemoryMB     int      `json:"memory,omitempty"`
 }
 
 // DetectedBuildpack is a buildpack that took part in a staging.

@@ -147,10 +147,25 @@ func Find[T any](c *Call, kind, guid string) (*T, error) {
 // MayWriteSpace answers nil when the caller has one of the roles there and nothing is suspended.
 func (c *Call) MayWriteSpace(space string, roles ...access.Role) error {
 	s, err := access.SpaceByGUID(c.Ctx(), c.DB(), space)
+	if cf.IsKind(err, cf.KindNotFound) { // deleted since the caller saw it
+		return access.NoSpace()
+	}
 	if err != nil {
 		return err
 	}
 	return access.MayWriteSpace(c.Ctx(), c.DB(), s, roles...)
+}
+
+// ReadsSecrets tells whether the caller may read the secrets of a space: by scope, or by one of the roles.
+func (c *Call) ReadsSecrets(space string, roles ...access.Role) (bool, error) {
+	if c.Caller.ReadsSecrets() {
+		return true, nil
+	}
+	s, err := access.SpaceByGUID(c.Ctx(), c.DB(), space)
+	if err != nil {
+		return false, err
+	}
+	return access.HasInSpace(c.Ctx(), c.DB(), c.Caller, s, roles...)
 }
 
 // Admins answers nil for admins.

@@ -202,7 +202,7 @@ func (r *Resource[T]) delete(c *Call) error {
 // Change reads the row again inside a transaction, lets fn change it, and writes it with its labels.
 func (c *Call) Change(n row.Noun, fn func(ctx context.Context, tx bun.Tx) error) error {
 	err := c.Write(func(ctx context.Context, tx bun.Tx) error {
-		if err := row.Lock(ctx, c.s.DB, tx, n); err != nil {
+		if err := c.Lock(ctx, tx, n); err != nil {
 			return err
 		}
 		if err := fn(ctx, tx); err != nil {
@@ -210,6 +210,15 @@ func (c *Call) Change(n row.Noun, fn func(ctx context.Context, tx bun.Tx) error)
 		}
 		return row.Update(ctx, tx, n)
 	})
+	if errors.Is(err, sql.ErrNoRows) {
+		return NotFound(c.s.kindOf(n))
+	}
+	return err
+}
+
+// Lock is row.Lock; what is gone is not found.
+func (c *Call) Lock(ctx context.Context, tx bun.Tx, n row.Noun) error {
+	err := row.Lock(ctx, c.s.DB, tx, n)
 	if errors.Is(err, sql.ErrNoRows) {
 		return NotFound(c.s.kindOf(n))
 	}

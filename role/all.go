@@ -2,6 +2,7 @@ package role
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -44,7 +45,7 @@ type rooms struct {
 	ca       *mtls.CA
 	stores   map[string]*sql.DB
 	keys     keyring
-	cache    *logcache.Store
+	cache    *logcache.API
 	stream   *rlp.Hub
 	logs     *agent.Agent
 	uaa      *uaa.Server
@@ -92,8 +93,8 @@ func (r *rooms) members() []run.Member {
 // start.
 func (r *rooms) connect() {
 	c := r.c
-	r.cache, r.stream = &logcache.Store{}, &rlp.Hub{}
-	r.logs = &agent.Agent{Sinks: []agent.Sink{r.cache, r.stream}, Metrics: r.metrics}
+	r.cache, r.stream = &logcache.API{Store: &logcache.Store{}}, &rlp.Hub{}
+	r.logs = &agent.Agent{Sinks: []agent.Sink{r.cache.Store, r.stream}, Metrics: r.metrics}
 	r.uaa = &uaa.Server{KeyFile: c.path("keys", "uaa.json"), URL: "https://" + c.host("uaa"), LoginURL: "https://" + c.host("login")}
 	r.bits = &bits.Bits{Dir: c.path("blobs"), Endpoint: c.api()}
 	r.garden = newGarden(c)
@@ -103,7 +104,7 @@ func (r *rooms) connect() {
 	r.capi = &capi.API{
 		Services: r.services, Bindings: r.services,
 		Tokens: r.uaa, Directory: r.uaa, Scheduler: r.bbs, Blobs: r.bits, Logs: r.logs, Gate: r.gate,
-		URL: c.api(), Domain: c.Domain, Holder: "ingot", Linger: 2400 * time.Millisecond, Staging: c.Staging,
+		URL: c.api(), Domain: c.Domain, Holder: "ingot", Followers: r.cache, Staging: c.Staging,
 		Info: admin.Info{
 			UAA: r.uaa.URL, Login: r.uaa.LoginURL, LogCache: "https://" + c.host("log-cache"), LogStream: "https://" + c.host("log-stream"),
 			Doppler: "wss://" + c.host("doppler") + ":443", Routing: c.api() + "/routing",
@@ -132,16 +133,17 @@ func (r *rooms) startRouter(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	logs := &logcache.API{Store: r.cache, Tokens: r.uaa, MayRead: r.capi.MayReadLogs}
+	r.cache.Tokens, r.cache.MayRead = r.uaa, r.capi.MayReadLogs
 	streams := &rlp.API{Hub: r.stream, Tokens: r.uaa, MayRead: r.capi.MayReadLogs}
 	api := http.NewServeMux()
 	api.Handle(bits.Prefix, r.bits.Handler())
+	api.HandleFunc("/networking/", noPolicies)
 	api.Handle("/", r.capi.Handler())
 	r.router = &router.Router{NATS: r.conn, Logs: r.logs, TLS: tls, Metrics: r.metrics, Open: r.open, System: map[string]http.Handler{
 		r.c.host("api"):        api,
 		r.c.host("uaa"):        r.uaa.Handler(),
 		r.c.host("login"):      r.uaa.Handler(),
-		r.c.host("log-cache"):  logs.Handler(),
+		r.c.host("log-cache"):  r.cache.Handler(),
 		r.c.host("log-stream"): streams.Gateway(),
 		r.c.host("doppler"):    streams.TrafficController(),
 	}}
@@ -152,6 +154,13 @@ func (r *rooms) startRouter(ctx context.Context) error {
 		return err
 	}
 	return r.router.Start(ctx)
+}
+
+// noPolicies answers for the policy server, which is absent, in its words.
+func noPolicies(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusNotImplemented)
+	_, _ = io.WriteString(w, `{"error":"Container-to-container networking is absent: there are no network policies."}`)
 }
 
 // drainTime is what requests get that run when Ingot stops: new ones may be waiting for the next worker.

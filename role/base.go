@@ -22,6 +22,7 @@ import (
 	"ingot/kit/file"
 	"ingot/kit/mtls"
 	"ingot/kit/nats"
+	"ingot/uaa"
 )
 
 func (r *rooms) loadCA(context.Context) (err error) {
@@ -48,6 +49,9 @@ func (r *rooms) startUAA(ctx context.Context) error {
 	}
 	admin, err := makeCredentials(r.c)
 	if err != nil {
+		return err
+	}
+	if err := r.uaa.EnsureClient(ctx, uaa.AdminClient(admin.Client)); err != nil {
 		return err
 	}
 	return r.uaa.EnsureAdmin(ctx, admin.Username, admin.Password)

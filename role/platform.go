@@ -82,8 +82,11 @@ func makeCredentials(c Config) (credentials, error) {
 	switch {
 	case errors.Is(err, errNoCredentials):
 		k = credentials{Username: "admin", Password: rand.Text()}
-	case err != nil || k.API == c.api():
+	case err != nil || k.API == c.api() && k.Client != "":
 		return k, err
+	}
+	if k.Client == "" {
+		k.Client = rand.Text()
 	}
 	k.API = c.api() // --domain may have changed
 	b, err := json.MarshalIndent(k, "", "  ")

@@ -67,6 +67,7 @@ type credentials struct {
 	API      string `json:"api"`
 	Username string `json:"username"`
 	Password string `json:"password"`
+	Client   string `json:"client_secret"` // of UAA's client admin
 }
 
 func credentialsCommand(c *Config) *cobra.Command {
@@ -84,7 +85,7 @@ func credentialsCommand(c *Config) *cobra.Command {
 			return printf(cmd, "%s\n", k.login())
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON: api, username, password")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON: api, username, password, and client_secret of UAA's client admin")
 	return cmd
 }
 

@@ -113,6 +113,9 @@ func (s *Services) createBinding(c *rest.Call) (*Binding, error) {
 	if err != nil {
 		return nil, err
 	}
+	if space == "" { // deleted since
+		return nil, noApp(in.app.V)
+	}
 	if err := c.MayWriteSpace(space, access.AppManagers...); err != nil {
 		return nil, err
 	}
@@ -270,7 +273,7 @@ func (s *Services) showDetails(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
-	if ok, err := readsSecrets(c, b.SpaceGUID); err != nil {
+	if ok, err := c.ReadsSecrets(b.SpaceGUID, access.SecretReaders...); err != nil {
 		return err
 	} else if !ok {
 		return rest.NotFound("service_credential_binding")

@@ -59,8 +59,6 @@ func instanceView(c *rest.Call, i *Instance) rest.Object {
 	}
 }
 
-const noSpace = "Invalid space. Ensure that the space exists and you have access to it."
-
 func (s *Services) createInstance(c *rest.Call) (*Instance, error) {
 	if !c.Caller.Admin() {
 		if err := access.Enabled(c.Ctx(), c.DB(), "service_instance_creation"); err != nil {
@@ -73,7 +71,7 @@ func (s *Services) createInstance(c *rest.Call) (*Instance, error) {
 	}
 	space, err := rest.Find[access.Space](c, "space", in.space.V)
 	if cf.IsKind(err, cf.KindNotFound) {
-		return nil, rest.Unprocessable(noSpace)
+		return nil, access.NoSpace()
 	}
 	if err != nil {
 		return nil, err
@@ -182,7 +180,7 @@ func (s *Services) showCredentials(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
-	if ok, err := readsSecrets(c, i.SpaceGUID); err != nil || !ok {
+	if ok, err := c.ReadsSecrets(i.SpaceGUID, access.SecretReaders...); err != nil || !ok {
 		return orForbidden(err)
 	}
 	err = c.Write(func(ctx context.Context, tx bun.Tx) error { return record(ctx, tx, "show", i, nil) })
@@ -190,18 +188,6 @@ func (s *Services) showCredentials(c *rest.Call) error {
 		return err
 	}
 	return c.JSON(http.StatusOK, i.credentials())
-}
-
-// readsSecrets tells whether the caller may read the secrets of a space.
-func readsSecrets(c *rest.Call, guid string) (bool, error) {
-	if c.Caller.ReadsSecrets() {
-		return true, nil
-	}
-	space, err := access.SpaceByGUID(c.Ctx(), c.DB(), guid)
-	if err != nil {
-		return false, err
-	}
-	return access.HasInSpace(c.Ctx(), c.DB(), c.Caller, space, access.SecretReaders...)
 }
 
 func orForbidden(err error) error {

@@ -34,5 +34,5 @@ export CGO_ENABLED=1
 helper runc tools/runc tools/runc/go.mod tools/runc/go.sum -- \
 	-tags 'seccomp netgo osusergo' -ldflags '-s -w -extldflags -static' github.com/opencontainers/runc
 export CGO_ENABLED=0
-helper shim . go.mod go.sum garden/linux/shim/main.go -- -tags no_grpc -ldflags '-s -w' ./garden/linux/shim
+helper shim . go.mod go.sum garden/linux/shim/main.go garden/linux/valve/valve.go -- -tags no_grpc -ldflags '-s -w' ./garden/linux/shim
 helper init . garden/linux/init/main.go -- -ldflags '-s -w' ./garden/linux/init

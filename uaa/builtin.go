@@ -1,6 +1,7 @@
 package uaa
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -41,18 +42,17 @@ type Client struct {
 	RefreshSeconds int64    // 0: 2,592,000
 }
 
-// EnsureClient makes the client so, and leaves it alone where it is so already.
-func (s *Server) EnsureClient(ctx context.Context, c Client) error {
-	row := grant.Client{
-		ID: c.ID, AccessSeconds: c.AccessSeconds, RefreshSeconds: c.RefreshSeconds,
+// row is the client without its secret as it is stored.
+func (c Client) row() grant.Client {
+	return grant.Client{
+		ID: c.ID, AccessSeconds: cmp.Or(c.AccessSeconds, 43200), RefreshSeconds: cmp.Or(c.RefreshSeconds, 2592000),
 		Grants: texts(c.Grants), Scopes: texts(c.Scopes), Authorities: texts(c.Authorities),
 	}
-	if row.AccessSeconds == 0 {
-		row.AccessSeconds = 43200
-	}
-	if row.RefreshSeconds == 0 {
-		row.RefreshSeconds = 2592000
-	}
+}
+
+// EnsureClient makes the client so, and leaves it alone where it is so already.
+func (s *Server) EnsureClient(ctx context.Context, c Client) error {
+	row := c.row()
 	old, ok, err := s.clients.ByID(ctx, c.ID)
 	if err != nil {
 		return err

@@ -148,19 +148,3 @@ func (s *Server) userinfo(w http.ResponseWriter, r *http.Request) error {
 		"phone_number": nil, "previous_logon_time": nil,
 	})
 }
-
-// getClient is GET /oauth/clients/:id. Secrets are never shown.
-func (s *Server) getClient(w http.ResponseWriter, r *http.Request) error {
-	if _, err := s.bearer(r, "clients.read", "clients.admin", "uaa.admin"); err != nil {
-		return err
-	}
-	c, err := s.clients.Get(r.Context(), r.PathValue("id"))
-	if err != nil {
-		return err
-	}
-	return web.JSON(w, http.StatusOK, map[string]any{
-		"client_id": c.ID, "scope": c.Scopes.V, "resource_ids": []string{"none"}, "authorized_grant_types": c.Grants.V,
-		"autoapprove": []string{}, "authorities": c.Authorities.V, "access_token_validity": c.AccessSeconds,
-		"refresh_token_validity": c.RefreshSeconds, "lastModified": c.UpdatedAt.Time().UnixMilli(),
-	})
-}

@@ -111,6 +111,8 @@ func (s *Server) Handler() http.Handler {
 		"DELETE /oauth/token/revoke/{jti}":                  s.revoke,
 		"GET /userinfo":                                     s.userinfo,
 		"GET /oauth/clients/{id}":                           s.getClient,
+		"POST /oauth/clients":                               s.createClient,
+		"DELETE /oauth/clients/{id}":                        s.deleteClient,
 
 		"POST /Users":              s.createUser,
 		"GET /Users":               s.listUsers,

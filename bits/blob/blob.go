@@ -100,6 +100,9 @@ func (s *Store) put(ctx context.Context, sp *Spool, path string) error {
 	return nil
 }
 
+// Local tells whether the blobs lie in a folder of this machine.
+func (s *Store) Local() bool { return s.root != "" }
+
 // Size tells whether there is a blob at path and how big it is.
 func (s *Store) Size(ctx context.Context, path string) (size int64, ok bool, err error) {
 	a, err := s.bucket.Attributes(ctx, path)

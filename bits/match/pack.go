@@ -71,8 +71,14 @@ func (p *Pool) tooLarge() error {
 // unpack reads every file of the archive to its end, so that sizes and checksums are true, and keeps those worth it. It
 // answers how many of the bytes that may be left are left.
 func (p *Pool) unpack(ctx context.Context, a *archive, left int64) (int64, error) {
+	files := 0
 	for _, f := range a.files {
-		if f.Mode().Type() != 0 {
+		if f.Mode().IsRegular() {
+			files++
+		}
+	}
+	for _, f := range a.files {
+		if !f.Mode().IsRegular() {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
@@ -85,7 +91,7 @@ func (p *Pool) unpack(ctx context.Context, a *archive, left int64) (int64, error
 		if err != nil {
 			return 0, invalid(badZip)
 		}
-		n, err := p.keep(ctx, r, f.UncompressedSize64, left)
+		n, err := p.keep(ctx, r, p.keeps(int64(f.UncompressedSize64), files), left)
 		_ = r.Close()
 		if left -= n; left < 0 {
 			return 0, p.tooLarge()
@@ -132,15 +138,12 @@ func (p *Pool) merge(ctx context.Context, out io.Writer, a *archive, rs []cf.Res
 		if left -= r.Size; left < 0 || r.Size < 0 {
 			return p.tooLarge()
 		}
-		if err := p.add(ctx, w, r, &zip.FileHeader{Name: name, Method: zip.Deflate, Modified: epoch}, mode); err != nil {
+		if err := p.add(ctx, w, r, &zip.FileHeader{Name: name, Method: zip.Deflate}, mode); err != nil {
 			return err
 		}
 	}
 	return w.Close()
 }
-
-// epoch is the time of kept files, so that equal packages have equal digests. A zip knows none before it.
-var epoch = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // place checks where and how a resource wants to be.
 func place(r cf.Resource) (name string, mode fs.FileMode, err error) {
@@ -159,12 +162,13 @@ func place(r cf.Resource) (name string, mode fs.FileMode, err error) {
 	return name, fs.FileMode(bits) & 0o777, nil
 }
 
-// add writes a kept file and makes sure that it is what its name says.
+// add writes a kept file and makes sure that it is what its name says. Its time is that when these bytes first came: equal
+// packages have equal digests, and web servers, which tell files apart by time and size, see another file.
 func (p *Pool) add(ctx context.Context, w *zip.Writer, r cf.Resource, h *zip.FileHeader, mode fs.FileMode) error {
-	if !kept(r) {
+	if !named(r) || !p.keeps(r.Size, 1) {
 		return invalid("'%s' is not stored", r.Path)
 	}
-	from, err := p.Store.Read(ctx, Path(r.SHA1))
+	from, err := p.Store.Read(ctx, p.path(r.SHA1, r.Size))
 	if cf.IsKind(err, cf.KindNotFound) {
 		return invalid("'%s' is not stored", r.Path)
 	}
@@ -173,6 +177,7 @@ func (p *Pool) add(ctx context.Context, w *zip.Writer, r cf.Resource, h *zip.Fil
 	}
 	defer func() { _ = from.Close() }()
 	h.SetMode(mode)
+	h.Modified = from.ModTime().UTC().Truncate(time.Second)
 	to, err := w.CreateHeader(h)
 	if err != nil {
 		return err

@@ -43,6 +43,9 @@ func Finalize(s *stager.Stager) error {
 	args := slices.Concat([]string{"install"}, flags, packages)
 	s.Step("Running: go %s", strings.Join(args, " "))
 	if err := s.Run(dir, "go", args...); err != nil {
+		if !s.Has("vendor") {
+			s.Info("Where no module proxy can be reached, push the app with its modules: go mod vendor")
+		}
 		return fmt.Errorf("unable to compile application: %w", err)
 	}
 	at := *s
@@ -51,7 +54,9 @@ func Finalize(s *stager.Stager) error {
 	if err != nil {
 		return err
 	}
-	target, _, _ = strings.Cut(target, "\n")
+	if target, _, _ = strings.Cut(target, "\n"); target == "" {
+		return fmt.Errorf("package %s is no program: GO_INSTALL_PACKAGE_SPEC names the one that is", packages[0])
+	}
 	if err := s.KeepRelease(map[string]string{"web": "./bin/" + filepath.Base(target)}); err != nil {
 		return err
 	}

@@ -82,3 +82,14 @@ func TestSourceKeepsInside(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestFinalizeWantsAProgram(t *testing.T) {
+	for _, name := range []string{"GOBIN", "GOCACHE", "GOMODCACHE", "GOFLAGS", "GO_INSTALL_PACKAGE_SPEC"} {
+		t.Setenv(name, "") // Finalize sets them
+	}
+	s := app(t, "go.mod=module example.com/lib\n\ngo 1.21\n", "lib.go=package lib\n")
+	s.Cache, s.Deps, s.Index, s.Profile = t.TempDir(), t.TempDir(), "0", t.TempDir()
+	if err := Finalize(s); err == nil || err.Error() != "package . is no program: GO_INSTALL_PACKAGE_SPEC names the one that is" {
+		t.Errorf("%v", err)
+	}
+}

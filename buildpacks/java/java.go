@@ -3,8 +3,8 @@
 // It promises what CF's does: what looks like a JVM application is claimed; JBP_CONFIG_* choose and configure; the JVM gets
 // regions of memory that fit the limit (memory.go) and JAVA_OPTS, word by word; it trusts the stack's CAs.
 // (https://docs.cloudfoundry.org/buildpacks/java/index.html)
-// The droplet carries OpenJDK 17 and, for web archives, Tomcat 10.1, which knows jakarta.servlet only. It builds nothing, and has
-// no agents and frameworks, no Groovy and no Play.
+// The droplet carries OpenJDK 17 and, for web archives, Tomcat 10.1; an application that knows javax.servlet only is converted
+// while staging. It builds nothing, and has no agents and frameworks, no Groovy and no Play.
 package java
 
 import (

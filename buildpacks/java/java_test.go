@@ -82,10 +82,11 @@ func staging(t *testing.T, pairs ...string) (*stager.Stager, *bytes.Buffer) {
 	}
 	t.Setenv("PATH", os.Getenv("PATH"))
 	root := put(t, t.TempDir(), "VERSION", "1.2.3", "manifest.yml", `language: java
-default_versions: [{name: openjdk-jre, version: 17.x}, {name: tomcat, version: 10.x}]
-dependencies: [{name: openjdk-jre, version: 17.0.0, file: jre}, {name: tomcat, version: 10.1.0, file: tomcat}]
+default_versions: [{name: openjdk-jre, version: 17.x}, {name: tomcat, version: 10.x}, {name: jakartaee-migration, version: 1.0.x}]
+dependencies: [{name: openjdk-jre, version: 17.0.0, file: jre}, {name: tomcat, version: 10.1.0, file: tomcat}, {name: jakartaee-migration, version: 1.0.6, file: migration}]
 `)
-	carried(t, filepath.Join(root, "jre"), "bin/java", "#!/bin/sh\n")
+	carried(t, filepath.Join(root, "jre"), "bin/java", "#!/bin/sh\necho \"java $*\"\n")
+	carried(t, filepath.Join(root, "migration"), "migration.jar", "")
 	carried(t, filepath.Join(root, "tomcat"), "bin/bootstrap.jar", "")
 	s, err := stager.New(root, []string{put(t, t.TempDir(), pairs...), t.TempDir(), t.TempDir(), "0"}, &out)
 	if err != nil {
@@ -173,8 +174,8 @@ func TestSupplyAndFinalize(t *testing.T) {
 	if !strings.Contains(out.String(), "-----> Installing tomcat 10.1.0\n-----> Container: Tomcat\n") || Release(s)["web"] != "$HOME/.java-buildpack/start" {
 		t.Error(out)
 	}
-	t.Setenv("JBP_CONFIG_TOMCAT", "{tomcat: {version: 9.+}}")
-	if err := Supply(s); err == nil || !strings.Contains(err.Error(), "no match found for 9.x in [10.1.0]") {
+	t.Setenv("JBP_CONFIG_TOMCAT", "{tomcat: {version: 7.+}}")
+	if err := Supply(s); err == nil || !strings.Contains(err.Error(), "no match found for 7.x in [10.1.0]") {
 		t.Errorf("another Tomcat: %v", err)
 	}
 	for _, bad := range []string{"{", "{memory_calculator: {headroom: 100}}", "{memory_calculator: {stack_threads: -1}}"} {
@@ -236,6 +237,43 @@ func FuzzManifest(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What knows javax.servlet only is converted; what knows jakarta.servlet too is not, unless Tomcat 9 was asked for.
+func TestMigrate(t *testing.T) {
+	const javax, jakarta = "\xca\xfejavax/servlet/http/HttpServlet", "\xca\xfejakarta/servlet/Servlet"
+	for name, c := range map[string]struct {
+		files   []string
+		version string
+		want    string // what is converted
+	}{
+		"a class":              {[]string{"WEB-INF/classes/a/B.class", javax}, "", ""},
+		"a library":            {[]string{"WEB-INF/lib/a.jar", jar(t, "B.class", javax)}, "", ""},
+		"a WAR's library":      {[]string{"x.war", jar(t, "WEB-INF/lib/a.jar", jar(t, "B.class", javax))}, "", "/x.war"},
+		"a library that knows": {[]string{"WEB-INF/classes/B.class", javax, "WEB-INF/lib/a.jar", jar(t, "C.class", jakarta)}, "", "-"},
+		"only pages":           {[]string{"WEB-INF/web.xml", "", "index.jsp", "javax/servlet/"}, "", "-"},
+		"asked for":            {[]string{"WEB-INF/web.xml", ""}, "9.0.+", ""},
+		"a broken library":     {[]string{"WEB-INF/lib/a.jar", "javax/servlet/"}, "10.x", "-"},
+	} {
+		s, out := staging(t, c.files...)
+		t.Setenv("JBP_CONFIG_TOMCAT", "{tomcat: {version: "+c.version+"}}")
+		if err := Supply(s); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		said, did := out.String(), "java -jar "+s.Dep("migration/migration.jar")+" -logLevel=WARNING "
+		if c.want == "-" {
+			if strings.Contains(said, did) {
+				t.Errorf("%s: %s", name, said)
+			}
+			continue
+		}
+		if app := s.Build + c.want; !strings.Contains(said, did+app+" "+app+"\n") || strings.Contains(said, "no Tomcat 9.0.+") != (c.version != "") {
+			t.Errorf("%s: %s", name, said)
+		}
+		if _, err := os.Stat(s.Dep("migration")); err == nil {
+			t.Errorf("%s: the tool is in the droplet", name)
+		}
+	}
 }
 
 // FuzzConfig: a configuration is refused, or its numbers and paths are usable.

@@ -12,7 +12,13 @@ import (
 
 // tomcat installs Tomcat with the app as its one web application.
 func tomcat(s *stager.Stager, c config) error {
-	if err := install(s, "tomcat", c.Tomcat.Tomcat.Version, "tomcat"); err != nil {
+	wanted := c.Tomcat.Tomcat.Version
+	asked := older(wanted)
+	if asked {
+		s.Warn("This buildpack has no Tomcat %s: it has Tomcat 10", wanted)
+		wanted = ""
+	}
+	if err := install(s, "tomcat", wanted, "tomcat"); err != nil {
 		return err
 	}
 	access := ""
@@ -34,11 +40,17 @@ func tomcat(s *stager.Stager, c config) error {
 		name = "ROOT"
 	}
 	if s.Has("WEB-INF") {
+		if err := migrate(s, s.Build, asked); err != nil {
+			return err
+		}
 		return os.Symlink("/home/vcap/app", s.Dep("tomcat", "webapps", name))
 	}
 	wars, _ := filepath.Glob(filepath.Join(s.Build, "*.war"))
 	if len(wars) != 1 {
 		return errors.New("the web archive is gone")
+	}
+	if err := migrate(s, wars[0], asked); err != nil {
+		return err
 	}
 	return os.Symlink("/home/vcap/app/"+filepath.Base(wars[0]), s.Dep("tomcat", "webapps", name+".war"))
 }

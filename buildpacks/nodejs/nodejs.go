@@ -1,9 +1,10 @@
-// Package nodejs is the buildpack nodejs_buildpack: Node.js apps, with npm.
+// Package nodejs is the buildpack nodejs_buildpack: Node.js apps, with npm or Yarn.
 //
 // It promises what CF's does: the app's engines (or .nvmrc) choose among the Node versions that the buildpack carries; npm
 // installs from package.json and its lock with production settings, or rebuilds the node_modules that the app brought;
-// the modules are kept for the next staging; `npm start` is the default web process.
-// It never fetches Node itself while staging. It has no Yarn: an app with only a yarn.lock is refused.
+// Yarn 1 installs where there is a yarn.lock, from npm-packages-offline-cache alone if the app has that; the modules are kept for
+// the next staging; `npm start` is the default web process.
+// It never fetches Node or Yarn itself while staging. A yarn.lock of Yarn 2 or newer is refused.
 package nodejs
 
 import (
@@ -28,6 +29,7 @@ type app struct {
 	Engines struct {
 		Node string `json:"node"`
 		NPM  string `json:"npm"`
+		Yarn string `json:"yarn"`
 		IOJS string `json:"iojs"`
 	} `json:"engines"`
 	Scripts map[string]string `json:"scripts"`

@@ -3,10 +3,16 @@ package nodejs
 import (
 	"archive/tar"
 	"bytes"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 
@@ -17,11 +23,12 @@ import (
 const fakeNPM = `#!/bin/sh
 echo "npm $1 $2 NODE_ENV=$NODE_ENV production=$NPM_CONFIG_PRODUCTION nodedir=$npm_config_nodedir" >>"$CALLS"
 case "$1" in
---version) echo 10.9.8 ;;
 install)
 	[ "$2" = --quiet ] && exit "${FAIL_NPM:-0}"
 	[ -n "$FAIL" ] && { echo "npm error code E404" >&2; exit 1; }
 	mkdir -p node_modules/express
+	[ -f package-lock.json ] && cp package-lock.json again && cat again >package-lock.json && rm again
+	echo '{"packages": {}}' >node_modules/.package-lock.json
 	echo "$(cat node_modules/express/installs 2>/dev/null)x" >node_modules/express/installs ;;
 esac
 exit 0
@@ -33,6 +40,14 @@ default_versions: [{name: node, version: 22.x}]
 dependencies:
 - {name: node, version: 22.23.3, file: node.tar.zst}
 - {name: node, version: 24.21.0, file: node.tar.zst}
+- {name: yarn, version: 1.22.22, file: yarn.tar.zst}
+`
+
+// fakeYarn: see fakeNPM.
+const fakeYarn = `#!/bin/sh
+echo "yarn $* mirror=$YARN_YARN_OFFLINE_MIRROR nodedir=$npm_config_nodedir" >>"$CALLS"
+[ "$1" = install ] && mkdir -p node_modules/express
+exit 0
 `
 
 // staging is one app with its cache and a buildpack that carries the fake npm.
@@ -52,12 +67,13 @@ func newStaging(t *testing.T, pairs ...string) *staging {
 	st := &staging{root: t.TempDir(), build: t.TempDir(), cache: t.TempDir(), calls: filepath.Join(t.TempDir(), "calls")}
 	t.Setenv("CALLS", st.calls)
 	put(t, st.root, "VERSION", "1.2.3\n", "manifest.yml", manifest)
-	archive(t, filepath.Join(st.root, "node.tar.zst"))
+	archive(t, filepath.Join(st.root, "node.tar.zst"), "bin/npm", fakeNPM, "lib/node_modules/npm/package.json", `{"name": "npm", "version": "10.9.8"}`)
+	archive(t, filepath.Join(st.root, "yarn.tar.zst"), "bin/yarn", fakeYarn)
 	put(t, st.build, pairs...)
 	return st
 }
 
-func archive(t *testing.T, path string) {
+func archive(t *testing.T, path string, pairs ...string) {
 	t.Helper()
 	f, err := os.Create(path)
 	if err != nil {
@@ -68,11 +84,13 @@ func archive(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 	w := tar.NewWriter(z)
-	if err := w.WriteHeader(&tar.Header{Name: "bin/npm", Mode: 0o755, Size: int64(len(fakeNPM))}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write([]byte(fakeNPM)); err != nil {
-		t.Fatal(err)
+	for i := 0; i < len(pairs); i += 2 {
+		if err := w.WriteHeader(&tar.Header{Name: pairs[i], Mode: 0o755, Size: int64(len(pairs[i+1]))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, pairs[i+1]); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, close := range []func() error{w.Close, z.Close, f.Close} {
 		if err := close(); err != nil {
@@ -178,6 +196,56 @@ func TestSupplyInstallsAndKeepsTheModules(t *testing.T) {
 	}
 }
 
+// TestUnchangedAppLooksTheSame: neither what is in a droplet nor the times of its files show when it was staged.
+func TestUnchangedAppLooksTheSame(t *testing.T) {
+	st := newStaging(t, "package.json", "{}", "package-lock.json", "{}")
+	pushed := time.Now().Add(-time.Hour)
+	staged := func() map[string]string {
+		t.Helper()
+		for _, name := range []string{"package.json", "package-lock.json"} {
+			if err := os.Chtimes(filepath.Join(st.build, name), pushed, pushed); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s, out, err := st.again(t)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		s.Profile = filepath.Join(s.Deps, "profile.d")
+		if err := Finalize(s); err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]string{}
+		for _, root := range []string{s.Deps, st.build} {
+			err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+				if err != nil || !d.Type().IsRegular() || d.Name() == "installs" { // which counts
+					return err
+				}
+				info, err := d.Info()
+				name, _ := filepath.Rel(root, path)
+				seen[name] = fmt.Sprint(info.Mode(), info.ModTime().Unix(), strings.ReplaceAll(get(t, path), s.Deps, "DEPS"))
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		return seen
+	}
+	staged() // fills the cache
+	second := staged()
+	time.Sleep(time.Second) // the precision of times in a droplet
+	third := staged()
+	if len(second) < 10 || second["profile.d/0_node.sh"] == "" || second["node_modules/.package-lock.json"] == "" {
+		t.Errorf("only %d files: %v", len(second), slices.Sorted(maps.Keys(second)))
+	}
+	for name := range second {
+		if second[name] != third[name] {
+			t.Errorf("%s: %.80q, then %.80q", name, second[name], third[name])
+		}
+	}
+}
+
 func TestSupplyDoesNotReuseModulesOfAnotherNodeOrAgainstTheUsersWill(t *testing.T) {
 	st := newStaging(t, "package.json", `{"engines": {"node": "24"}}`)
 	if _, out, err := st.supply(t); err != nil {
@@ -247,7 +315,8 @@ func TestSupplyRefuses(t *testing.T) {
 		"io.js":                         {[]string{"package.json", `{"engines": {"iojs": "1"}}`}, "io.js not supported by this buildpack"},
 		"broken JSON":                   {[]string{"package.json", `{"engines": `}, "unable to load package.json"},
 		"a bad .nvmrc":                  {[]string{"package.json", "{}", ".nvmrc", "$(reboot)"}, "invalid version $(reboot) specified in .nvmrc"},
-		"Yarn":                          {[]string{"package.json", "{}", "yarn.lock", ""}, "this buildpack has no Yarn"},
+		"Yarn 2":                        {[]string{"package.json", "{}", "yarn.lock", "# a file\n\n__metadata:\n  version: 8\n"}, "written by Yarn 2 or newer"},
+		"another Yarn":                  {[]string{"package.json", `{"engines": {"yarn": "3.x"}}`}, "unable to install yarn: package.json requested 3.x, buildpack only includes yarn version 1.22.22"},
 	} {
 		st := newStaging(t, c.files...)
 		if _, out, err := st.supply(t); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -256,11 +325,35 @@ func TestSupplyRefuses(t *testing.T) {
 	}
 }
 
+// As CF's src/nodejs/yarn: the lock is followed, and a mirror in the app is enough.
+func TestSupplyWithYarn(t *testing.T) {
+	st := newStaging(t, "package.json", `{"scripts": {"heroku-postbuild": "x"}}`, "yarn.lock", "# yarn lockfile v1\n", "package-lock.json", "{}")
+	if _, out, err := st.supply(t); err != nil || !strings.Contains(out, "Installing node modules (yarn.lock)") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	calls := get(t, st.calls)
+	if !strings.Contains(calls, "yarn install --pure-lockfile --ignore-engines --check-files") || !strings.Contains(calls, "yarn run heroku-postbuild") ||
+		strings.Contains(calls, "npm install") || strings.Contains(calls, "--offline") || !strings.Contains(calls, "mirror= nodedir=/") {
+		t.Errorf("called were\n%s", calls)
+	}
+	put(t, st.build, offline+"/express-1.tgz", "")
+	if _, out, err := st.again(t); err != nil || !strings.Contains(out, "Restoring node modules from the cache") || !strings.Contains(out, "Found yarn mirror directory") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if calls := strings.TrimPrefix(get(t, st.calls), calls); !strings.Contains(calls, "--offline mirror="+filepath.Join(st.build, offline)) {
+		t.Errorf("called were\n%s", calls)
+	}
+	if _, err := os.Stat(filepath.Join(st.build, offline)); err == nil {
+		t.Error("the mirror is in the droplet")
+	}
+}
+
 func TestSupplyShowsWhyNPMFailed(t *testing.T) {
 	st := newStaging(t, "package.json", "{}")
 	t.Setenv("FAIL", "1")
 	_, out, err := st.supply(t)
-	if err == nil || !strings.Contains(err.Error(), "unable to build dependencies: exit status 1") || !strings.Contains(out, "npm error code E404") {
+	if err == nil || !strings.Contains(err.Error(), "unable to build dependencies: exit status 1") || !strings.Contains(out, "npm error code E404") ||
+		!strings.Contains(out, "Where no package registry can be reached, push the app with its modules: node_modules") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -2,12 +2,13 @@ package nodejs
 
 import (
 	"bytes"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"ingot/buildpacks/stager"
 )
@@ -21,9 +22,6 @@ func Supply(s *stager.Stager) error {
 	a, err := read(s)
 	if err != nil {
 		return err
-	}
-	if s.Has("yarn.lock") && !s.Has("package-lock.json") && !s.Has("npm-shrinkwrap.json") {
-		return errors.New("this app is locked by a yarn.lock, and this buildpack has no Yarn: add a package-lock.json (npm install --package-lock-only)")
 	}
 	s.Info("engines.node (package.json): %s", or(a.Engines.Node, "unspecified"))
 	s.Info("engines.npm (package.json): %s", or(a.Engines.NPM, "unspecified (use default)"))
@@ -48,7 +46,11 @@ func Supply(s *stager.Stager) error {
 	if err := n.ensure(a.Engines.NPM); err != nil {
 		return fmt.Errorf("unable to install npm: %w", err)
 	}
+	if err := n.ensureYarn(a.Engines.Yarn); err != nil {
+		return fmt.Errorf("unable to install yarn: %w", err)
+	}
 	if err := n.modules(a); err != nil {
+		s.Info("Where no package registry can be reached, push the app with its modules: %s", map[bool]string{false: "node_modules", true: offline}[n.yarn])
 		return fmt.Errorf("unable to build dependencies: %w", err)
 	}
 	return s.SetEnv("NODE_PATH", filepath.Join(s.Build, "node_modules"))
@@ -118,11 +120,12 @@ type npm struct {
 	*stager.Stager
 	node  string // version
 	cache string // npm's download cache, for this staging only: the modules themselves are what is kept
+	yarn  bool   // is what the app is locked for
 }
 
 func newNPM(s *stager.Stager, node string) (*npm, error) {
 	cache, err := os.MkdirTemp("", "npm")
-	return &npm{s, node, cache}, err
+	return &npm{s, node, cache, s.Has("yarn.lock")}, err
 }
 
 func (n *npm) close() { _ = os.RemoveAll(n.cache) }
@@ -145,11 +148,17 @@ func (n *npm) command(args ...string) *exec.Cmd {
 
 // ensure replaces the carried npm when the app asks for another one.
 func (n *npm) ensure(wanted string) error {
-	out, err := n.command("--version").Output()
+	text, err := os.ReadFile(n.Dep("node", "lib", "node_modules", "npm", "package.json"))
 	if err != nil {
 		return err
 	}
-	have := string(bytes.TrimSpace(out))
+	var carried struct {
+		Version string `json:"version"`
+	}
+	if err := json.Unmarshal(text, &carried); err != nil {
+		return fmt.Errorf("read npm's package.json: %w", err)
+	}
+	have := carried.Version
 	if wanted == "" {
 		n.Info("Using default npm version: %s", have)
 		return nil
@@ -169,7 +178,7 @@ func (n *npm) ensure(wanted string) error {
 // modules makes the app's node_modules.
 func (n *npm) modules(a app) error {
 	n.Step("Building dependencies")
-	vendored := n.Has("node_modules")
+	vendored := n.Has("node_modules") && !n.yarn // Yarn makes right what is there
 	steps := []func() error{n.script(a, "heroku-prebuild"), n.install, n.script(a, "heroku-postbuild"), n.keep}
 	if vendored {
 		steps = []func() error{n.script(a, "heroku-prebuild"), n.rebuild, n.script(a, "heroku-postbuild")}
@@ -187,6 +196,10 @@ func (n *npm) script(a app, name string) func() error {
 	return func() error {
 		if a.Scripts[name] == "" {
 			return nil
+		}
+		if n.yarn {
+			n.Info("Running %s (yarn)", name)
+			return n.runYarn("run", name)
 		}
 		n.Info("Running %s (npm)", name)
 		return n.run("run", name)
@@ -227,8 +240,38 @@ func (n *npm) install() error {
 	if err := n.restore(); err != nil {
 		return err
 	}
+	if n.yarn {
+		return n.installYarn()
+	}
 	n.Info("Installing node modules (%s)", n.manifests())
-	return n.run("install")
+	return steady([]string{filepath.Join(n.Build, "package-lock.json"), filepath.Join(n.Build, "node_modules", ".package-lock.json")},
+		func() error { return n.run("install") })
+}
+
+// steady runs f. The files that f wrote anew as they were keep their time: an unchanged app makes the same droplet again.
+func steady(files []string, f func() error) error {
+	type was struct {
+		text []byte
+		time time.Time
+	}
+	had := map[string]was{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if st, e := os.Stat(file); err == nil && e == nil {
+			had[file] = was{text, st.ModTime()}
+		}
+	}
+	if err := f(); err != nil {
+		return err
+	}
+	for file, old := range had {
+		if text, err := os.ReadFile(file); err == nil && bytes.Equal(text, old.text) {
+			if err := os.Chtimes(file, old.time, old.time); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // kept is the cached modules; its name holds what they were built for.

@@ -7,7 +7,8 @@ import (
 	"ingot/buildpacks/stager"
 )
 
-const start = `#!/bin/bash
+// head is the beginning of the start script of both servers.
+const head = `#!/bin/bash
 # A worker takes about 24 MB; what the limit holds of them, and five at the least.
 memory=${MEMORY_LIMIT:-1024m}
 case $memory in
@@ -16,7 +17,10 @@ case $memory in
 esac
 [ "$workers" -ge 5 ] || workers=5
 [ "$workers" -le 256 ] || workers=256
-export HTTPD_WORKERS=$workers HTTPD_RUN=${TMPDIR:-/tmp}
+run=${TMPDIR:-/tmp}
+`
+
+const startHTTPD = `export HTTPD_WORKERS=$workers HTTPD_RUN=$run
 # PHP finds the environment in $_SERVER too, but nothing there may pose as a header.
 compgen -e | grep -Ev '^(HTTP_|_$|BASH|SHLVL|PWD|OLDPWD)' | sed 's/^/PassEnv /' >"$HTTPD_RUN/environment.conf"
 exec /usr/sbin/apache2 -f "$HOME/httpd/httpd.conf" -DFOREGROUND
@@ -97,8 +101,11 @@ var scripts = []string{"app.php", "main.php", "run.php", "start.php"}
 
 // command gives the start script.
 func (o options) command(s *stager.Stager) string {
-	if o.Server == "httpd" {
-		return start
+	switch o.Server {
+	case "httpd":
+		return head + startHTTPD
+	case "nginx":
+		return head + strings.ReplaceAll(startNginx, "INDEX", s.Index)
 	}
 	if o.Start != "" {
 		return "#!/bin/bash\ncd \"$HOME\"\nexec " + o.Start + "\n"

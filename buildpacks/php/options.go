@@ -18,7 +18,7 @@ import (
 type options struct {
 	Web             string          `json:"WEBDIR"`
 	Lib             string          `json:"LIBDIR"`
-	Server          string          `json:"WEB_SERVER"` // httpd, none
+	Server          string          `json:"WEB_SERVER"` // httpd, nginx, none
 	Version         string          `json:"PHP_VERSION"`
 	Admin           string          `json:"ADMIN_EMAIL"`
 	Extensions      []string        `json:"PHP_EXTENSIONS"`
@@ -79,9 +79,7 @@ var email = regexp.MustCompile(`^[^\s"'$\\]+$`)
 
 func (o *options) check() error {
 	switch o.Server {
-	case "httpd", "none":
-	case "nginx":
-		return errors.New("WEB_SERVER nginx is not in this buildpack: use httpd")
+	case "httpd", "nginx", "none":
 	default:
 		return fmt.Errorf("invalid WEB_SERVER: %s (must be 'httpd', 'nginx', or 'none')", o.Server)
 	}

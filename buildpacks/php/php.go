@@ -1,11 +1,11 @@
-// Package php is the buildpack php_buildpack: PHP apps, in the stack's Apache or without a web server, with Composer.
+// Package php is the buildpack php_buildpack: PHP apps, in the stack's Apache or nginx or without a web server, with Composer.
 //
 // It promises what CF's does: an app with a composer.json or PHP files is claimed; .bp-config/options.json may choose the web folder
 // (htdocs), the web server and the version; without a web folder the app's files are moved into it; Composer installs into
-// lib/vendor; Apache serves $PORT with the app's environment and logs to the app's log.
+// lib/vendor; the server serves $PORT with the app's environment and logs to the app's log.
 // (https://docs.cloudfoundry.org/buildpacks/php/index.html)
-// PHP runs as Apache's module, with the extensions of the stack, all of them on; there is no nginx with FPM: WEB_SERVER nginx is
-// refused, and configuration for FPM is not read.
+// PHP runs as Apache's module, or as php-fpm behind nginx, with the extensions of the stack, all of them on. Of an app's own server
+// configuration only .bp-config/nginx/server-locations.conf is read.
 package php
 
 import (
@@ -87,8 +87,17 @@ func runtime(s *stager.Stager, o options) error {
 			s.Warn("The extension '%s' is not provided by this buildpack.", name)
 		}
 	}
+	if o.Server == "nginx" {
+		version, err := stager.Match(s.DefaultRange("php-fpm"), s.Versions("php-fpm"))
+		if err == nil {
+			err = s.Install("php-fpm", version, "fpm")
+		}
+		if err != nil {
+			return err
+		}
+	}
 	for _, name := range []string{".bp-config/php/php.ini", ".bp-config/php/php-fpm.conf", ".bp-config/php/fpm.d", ".bp-config/httpd", ".bp-config/nginx"} {
-		if s.Has(name) {
+		if s.Has(name) && (name != ".bp-config/nginx" || !s.Has(ownLocations)) {
 			s.Warn("%s is not read by this buildpack; settings of PHP are read in .bp-config/php/php.ini.d/*.ini", name)
 		}
 	}
@@ -175,8 +184,15 @@ func Finalize(s *stager.Stager) error {
 		return err
 	}
 	files := map[string]string{".bp/bin/start": o.command(s)}
-	if o.Server == "httpd" {
+	switch o.Server {
+	case "httpd":
 		files["httpd/httpd.conf"] = o.httpd()
+	case "nginx":
+		conf, err := o.nginx(s)
+		if err != nil {
+			return err
+		}
+		files["nginx/nginx.conf"], files["php/php-fpm.conf"] = conf, fpm
 	}
 	for name, text := range files {
 		path := filepath.Join(s.Build, name)

@@ -82,7 +82,6 @@ func TestSupplyMovesTheAppIntoItsWebFolder(t *testing.T) {
 func TestSupplyRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ options, want string }{
 		"json":     {"{", "invalid JSON in .bp-config/options.json"},
-		"nginx":    {`{"WEB_SERVER": "nginx"}`, "use httpd"},
 		"server":   {`{"WEB_SERVER": "iis"}`, "invalid WEB_SERVER: iis (must be 'httpd', 'nginx', or 'none')"},
 		"folder":   {`{"WEBDIR": "../.."}`, "invalid WEBDIR"},
 		"quote":    {`{"WEBDIR": "a\"b"}`, "invalid WEBDIR"},
@@ -153,6 +152,32 @@ func TestFinalize(t *testing.T) {
 		if err != nil || !strings.Contains(string(text), want) || s.Has("httpd") {
 			t.Errorf("%s: %v, %s", options, err, text)
 		}
+	}
+}
+
+func TestNginx(t *testing.T) {
+	s, out, _ := staging(t, "web dir/index.php", "", ".bp-config/options.json", `{"WEB_SERVER": "nginx", "WEBDIR": "web dir"}`)
+	s.Root, s.Manifest.Dependencies = put(t, t.TempDir(), "fpm.tar.zst", ""), []stager.Dependency{{Name: "php-fpm", Version: "8.2.0", File: "fpm.tar.zst"}}
+	if err := Supply(s); err != nil || !strings.Contains(out.String(), "-----> Installing php-fpm 8.2.0\n") {
+		t.Fatalf("%v, %s", err, out)
+	}
+	has := func(name, want string) {
+		t.Helper()
+		if err := Finalize(s); err != nil {
+			t.Fatal(err)
+		}
+		if text, err := os.ReadFile(filepath.Join(s.Build, name)); err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("%s: %v\n%s\nwant %q", name, err, text, want)
+		}
+	}
+	has("nginx/nginx.conf", "root \"@HOME@/web dir\";\n")
+	has("nginx/nginx.conf", "location / { try_files $uri $uri/ =404; }")
+	has("php/php-fpm.conf", "pm.max_children = @WORKERS@\n")
+	has(".bp/bin/start", `"$DEPS_DIR/0/fpm/sbin/php-fpm" --nodaemonize`)
+	put(t, s.Build, ownLocations, "location / { root @{HOME}/#{WEBDIR}; }\n")
+	has("nginx/nginx.conf", "location / { root @HOME@/web dir; }\n")
+	if s.Has("httpd") {
+		t.Error("Apache is configured")
 	}
 }
 

@@ -79,6 +79,7 @@ func TestSupply(t *testing.T) {
 	}{
 		"nothing to install":  {[]string{"requirements.txt", "# none\n\n"}, "1", "", "-----> Installing python 3.11.2\n", ""},
 		"from the index":      {[]string{"requirements.txt", "flask\n"}, "", "", "-----> Running Pip Install\n", "flask\n"},
+		"a setup.py alone":    {[]string{"setup.py", ""}, "", "", "", "-e .\n"},
 		"vendored":            {[]string{"requirements.txt", "-i http://x\n--extra-index-url=http://y\nflask", "vendor/f.whl", ""}, "", "", "(Vendored)", "--no-index --no-build-isolation --find-links=file://"},
 		"any 3":               {[]string{"requirements.txt", "", "runtime.txt", "python-3.x\r\n"}, "", "", "", ""},
 		"another":             {[]string{"requirements.txt", "", "runtime.txt", "python-3.9.x"}, "", "no match found for 3.9.x in [3.11.2]", "", ""},

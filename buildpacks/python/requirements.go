@@ -67,6 +67,8 @@ func requirements(s *stager.Stager) (string, error) {
 		if text, err = l.requirements(); err != nil {
 			return "", err
 		}
+	case s.Has("setup.py") && !s.Has("Pipfile"):
+		text = []byte("-e .\n")
 	case s.Has("Pipfile"):
 		return "", errors.New("this app has a Pipfile without a Pipfile.lock, and this buildpack has no Pipenv: run pipenv lock, or add a requirements.txt")
 	}

@@ -2,9 +2,10 @@
 //
 // It promises what CF's does: the gems of the Gemfile without development and test, from vendor/cache alone where the app
 // has one; C extensions are compiled while staging and kept for the next staging; a default web process for Rails, thin
-// and Rack; production settings that the app's own environment overrides; gems' programs on the PATH.
-// Ruby and Bundler are the stack's: an app that names another Ruby version is refused by Bundler, in its words. It has no
-// JRuby and does not precompile assets.
+// and Rack; production settings that the app's own environment overrides; a secret_key_base for Rails that stays from staging to
+// staging; rake assets:precompile where the app has the task; gems' programs on the PATH and in the app's bin.
+// Ruby and Bundler are the stack's: an app that names another Ruby version is refused by Bundler, in its words. It has neither
+// JRuby nor Node: gems that need Node want the nodejs buildpack before this one.
 package ruby
 
 import (
@@ -34,6 +35,17 @@ func Finalize(s *stager.Stager) error {
 	s.Step("Finalizing Ruby")
 	if name := gemfile() + ".lock"; !s.Has(name) {
 		return fmt.Errorf("%s required", filepath.Base(name))
+	}
+	if env := os.Getenv("RAILS_ENV"); env != "production" {
+		s.Warn("You are deploying to a non-production environment: %s", env)
+	}
+	for _, step := range []func(*stager.Stager) error{vendorBundle, appBin} {
+		if err := step(s); err != nil {
+			return err
+		}
+	}
+	if err := precompile(s); err != nil {
+		return fmt.Errorf("error precompiling assets: %w", err)
 	}
 	return s.Finish()
 }

@@ -1,6 +1,8 @@
 package ruby
 
 import (
+	"crypto/rand"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -63,12 +65,24 @@ func install(s *stager.Stager, ruby string) error {
 	if err := forgetBundler(s, lock, bundler); err != nil {
 		return err
 	}
+	text, err := os.ReadFile(lock)
+	if err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	wantsNode(s, text)
+	windows := onWindows(text)
+	if windows {
+		s.Warn("Removing `%s` because it was generated on Windows.\nBundler will do a full resolve so native gems are handled properly.\nThis may result in unexpected gem versions being used in your app.", filepath.Base(lock))
+		if err := os.Remove(lock); err != nil {
+			return err
+		}
+	}
 	// Where the app has a lock, it is followed to the letter; where not, the one that Bundler makes is none of the app's.
 	// Its own .bundle/config has no say on where gems go.
 	env := map[string]string{"NOKOGIRI_USE_SYSTEM_LIBRARIES": "true", "BUNDLE_IGNORE_CONFIG": "true"}
 	if s.Has(gemfile() + ".lock") {
 		env["BUNDLE_DEPLOYMENT"] = "true"
-	} else {
+	} else if !windows {
 		defer func() { _ = os.Remove(lock) }()
 	}
 	if os.Getenv("MAKEFLAGS") == "" {
@@ -174,8 +188,29 @@ export BUNDLE_DISABLE_VERSION_CHECK=true
 	if s.Has(gemfile()) {
 		script += "export BUNDLE_GEMFILE=${BUNDLE_GEMFILE:-$HOME/Gemfile}\nexport BUNDLE_IGNORE_CONFIG=true\n"
 	}
-	if s.Has(gemfile() + ".lock") {
+	if lock, err := os.ReadFile(filepath.Join(s.Build, gemfile()+".lock")); err == nil {
 		script += "export BUNDLE_DEPLOYMENT=true\n"
+		if locked(lock, "rails") >= 4 {
+			secret, err := secretKeyBase(s)
+			if err != nil {
+				return err
+			}
+			script += "export SECRET_KEY_BASE=${SECRET_KEY_BASE:-" + secret + "}\n"
+		}
 	}
 	return s.WriteProfile("ruby.sh", script)
 }
+
+// secretKeyBase is what `rails secret` gives. It is kept, so that a restage does not end the sessions of the app's users.
+func secretKeyBase(s *stager.Stager) (string, error) {
+	path := filepath.Join(s.Cache, "secret_key_base")
+	if kept, err := os.ReadFile(path); err == nil && isSecret.Match(kept) {
+		return string(kept), nil
+	}
+	b := make([]byte, 64)
+	_, _ = rand.Read(b) // never fails
+	fresh := hex.EncodeToString(b)
+	return fresh, os.WriteFile(path, []byte(fresh), 0o600)
+}
+
+var isSecret = regexp.MustCompile(`^[0-9a-f]{128}$`)

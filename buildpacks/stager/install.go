@@ -108,7 +108,7 @@ func entry(path string, h *tar.Header, r io.Reader) error {
 			return err
 		}
 		_, err = io.Copy(f, r)
-		return errors.Join(err, f.Close())
+		return errors.Join(err, f.Close(), os.Chtimes(path, epoch, epoch))
 	}
 	return fmt.Errorf("%s: unexpected kind of entry %q", h.Name, h.Typeflag)
 }

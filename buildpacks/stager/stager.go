@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -170,7 +171,15 @@ func (s *Stager) write(name string, text []byte, mode os.FileMode) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(path, text, mode)
+	return writeFile(path, text, mode)
+}
+
+// epoch is the time of the files that a buildpack brings or writes, so that the moment of a staging does not show in its
+// droplet: an unchanged app makes the same droplet again, which is stored and unpacked already.
+var epoch = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func writeFile(path string, text []byte, mode os.FileMode) error {
+	return errors.Join(os.WriteFile(path, text, mode), os.Chtimes(path, epoch, epoch))
 }
 
 // LinkBin puts the programs in dir, a folder below the buildpack's deps folder, on the PATH of this process, of later
@@ -263,7 +272,7 @@ func (s *Stager) Finish() error {
 	if err := os.MkdirAll(s.Profile, 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(s.Profile, "000_multi-supply.sh"), []byte(script.String()), 0o755); err != nil {
+	if err := writeFile(filepath.Join(s.Profile, "000_multi-supply.sh"), []byte(script.String()), 0o755); err != nil {
 		return err
 	}
 	scripts, _ := filepath.Glob(filepath.Join(s.Deps, "*", "profile.d", "*"))
@@ -273,7 +282,7 @@ func (s *Stager) Finish() error {
 			return err
 		}
 		index := filepath.Base(filepath.Dir(filepath.Dir(path)))
-		if err := os.WriteFile(filepath.Join(s.Profile, index+"_"+filepath.Base(path)), text, 0o755); err != nil {
+		if err := writeFile(filepath.Join(s.Profile, index+"_"+filepath.Base(path)), text, 0o755); err != nil {
 			return err
 		}
 	}

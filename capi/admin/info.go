@@ -22,6 +22,7 @@ type Info struct {
 
 	Name, Description, Build, Support string
 	Version                           int
+	Hourly                            int // the most requests an hour of one user; not positive = no limit
 
 	Stack string // what the default stack really is
 }
@@ -71,10 +72,14 @@ func (i Info) v3(c *rest.Call) error {
 }
 
 func (i Info) v3Info(c *rest.Call) error {
+	limits := rest.Object{"enabled": false, "general_limit": "", "reset_interval_in_minutes": ""}
+	if i.Hourly > 0 {
+		limits = rest.Object{"enabled": true, "general_limit": i.Hourly, "reset_interval_in_minutes": 60}
+	}
 	return c.JSON(http.StatusOK, rest.Object{
 		"build": i.Build, "cli_version": rest.Object{"minimum": "", "recommended": ""}, "custom": rest.Object{},
 		"description": i.Description, "name": i.Name, "version": i.Version, "osbapi_version": osbapiVersion,
-		"rate_limits": rest.Object{"enabled": false, "general_limit": "", "reset_interval_in_minutes": ""},
+		"rate_limits": limits,
 		"links":       rest.Object{"self": c.Link("/v3/info"), "support": rest.Object{"href": i.Support}},
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"mime/multipart"
 	"net/http"
 	"path"
 
@@ -13,6 +12,7 @@ import (
 
 	"ingot/cf"
 	"ingot/kit/sql"
+	"ingot/kit/web"
 	"ingot/rest"
 	"ingot/rest/event"
 	"ingot/rest/job"
@@ -63,13 +63,12 @@ func (f *Family) uploadBuildpack(c *rest.Call) error {
 
 // receive streams the part "bits" into the blob store.
 func (f *Family) receive(c *rest.Call, b *Buildpack) (u uploaded, err error) {
-	c.R.Body = http.MaxBytesReader(c.W, c.R.Body, maxUpload)
-	parts, err := c.R.MultipartReader()
+	parts, err := web.NewUpload(c.W, c.R, maxUpload)
 	if err != nil {
 		return u, badUpload("A buildpack zip file must be uploaded as 'bits'")
 	}
 	for {
-		part, err := parts.NextPart()
+		part, err := parts.Next()
 		if errors.Is(err, io.EOF) {
 			return u, badUpload("A buildpack zip file must be uploaded as 'bits'")
 		}
@@ -82,22 +81,21 @@ func (f *Family) receive(c *rest.Call, b *Buildpack) (u uploaded, err error) {
 	}
 }
 
-func (f *Family) keep(c *rest.Call, b *Buildpack, part *multipart.Part) (u uploaded, err error) {
+func (f *Family) keep(c *rest.Call, b *Buildpack, part *web.Part) (u uploaded, err error) {
 	u.Filename = path.Base(part.FileName())
-	watch := &watched{r: part}
-	zip := bufio.NewReader(watch)
+	zip := bufio.NewReader(part)
 	head, err := zip.Peek(4)
 	switch {
-	case watch.err != nil:
-		return u, cutOff(watch.err)
+	case part.Broken != nil:
+		return u, cutOff(part.Broken)
 	case len(head) == 0:
 		return u, badUpload("%s cannot be empty", u.Filename)
 	case err != nil || string(head) != "PK\x03\x04":
 		return u, badUpload(`%s is not a zip file. Buildpacks of lifecycle "%s" must be valid zip files.`, u.Filename, b.Lifecycle)
 	}
 	blob, stack, err := f.Blobs.Buildpack(c.Ctx(), zip)
-	if watch.err != nil {
-		return u, cutOff(watch.err)
+	if part.Broken != nil {
+		return u, cutOff(part.Broken)
 	}
 	if cf.IsKind(err, cf.KindTooLarge) {
 		return u, cutOff(err)
@@ -112,20 +110,6 @@ func cutOff(err error) error {
 		return cf.Wrap(cf.KindUnprocessable, "UnprocessableEntity", "Uploaded buildpack file is invalid: it is larger than 1 GiB", err)
 	}
 	return cf.Wrap(cf.KindInvalid, "BuildpackBitsUploadInvalid", "the upload was cut off", err)
-}
-
-// watched remembers that the client, not the content, was what failed.
-type watched struct {
-	r   io.Reader
-	err error
-}
-
-func (w *watched) Read(p []byte) (int, error) {
-	n, err := w.r.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		w.err = err
-	}
-	return n, err
 }
 
 // takeUpload is the job buildpack.upload.

@@ -119,7 +119,7 @@ func (f *Family) create(c *rest.Call) (*App, error) {
 	if seen, err := c.Ref("space", t.space.V); err != nil {
 		return nil, err
 	} else if !seen {
-		return nil, rest.Unprocessable("Invalid space. Ensure that the space exists and you have access to it.")
+		return nil, access.NoSpace()
 	}
 	if err := c.MayWriteSpace(t.space.V, access.SpaceWriters...); err != nil {
 		return nil, err

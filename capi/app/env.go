@@ -86,7 +86,7 @@ func (f *Family) MayReadEnv(c *rest.Call, a *App) error {
 	if err := access.Enabled(c.Ctx(), c.DB(), "env_var_visibility"); err != nil {
 		return err
 	}
-	ok, err := Reads(c, a.SpaceGUID, access.EnvReaders...)
+	ok, err := c.ReadsSecrets(a.SpaceGUID, access.EnvReaders...)
 	if err != nil {
 		return err
 	}
@@ -94,18 +94,6 @@ func (f *Family) MayReadEnv(c *rest.Call, a *App) error {
 		return access.Forbidden()
 	}
 	return access.Enabled(c.Ctx(), c.DB(), "space_developer_env_var_visibility")
-}
-
-// Reads tells whether the caller may read secrets of the space: by scope, or by one of the roles.
-func Reads(c *rest.Call, space string, roles ...access.Role) (bool, error) {
-	if c.Caller.ReadsSecrets() {
-		return true, nil
-	}
-	s, err := access.SpaceByGUID(c.Ctx(), c.DB(), space)
-	if err != nil {
-		return false, err
-	}
-	return access.HasInSpace(c.Ctx(), c.DB(), c.Caller, s, roles...)
 }
 
 func (f *Family) showEnv(c *rest.Call) error {

@@ -130,7 +130,7 @@ func (f *Family) permissions(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
-	ok, err := Reads(c, a.SpaceGUID, access.SecretReaders...)
+	ok, err := c.ReadsSecrets(a.SpaceGUID, access.SecretReaders...)
 	if err != nil {
 		return err
 	}

@@ -93,7 +93,7 @@ func (f *Family) fill(c *rest.Call, ps []*Process) error {
 		}
 	}
 	if !list && c.R.Method == http.MethodGet {
-		ok, err := Reads(c, ps[0].SpaceGUID, access.SecretReaders...)
+		ok, err := c.ReadsSecrets(ps[0].SpaceGUID, access.SecretReaders...)
 		if err != nil {
 			return err
 		}

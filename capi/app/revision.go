@@ -53,6 +53,7 @@ type Beside struct {
 	Command  string   `json:"command"`
 	MemoryMB *int     `json:"memory_in_mb"`
 	Types    []string `json:"process_types"`
+	Origin   string   `json:"origin,omitempty"` // kept, not shown; "" = user
 }
 
 // ErrSame says that a rollback would change nothing.
@@ -102,9 +103,9 @@ func revisionView(c *rest.Call, r *Revision) rest.Object {
 	for kind, command := range r.Commands.V {
 		processes[kind] = rest.Object{"command": orNil(command)}
 	}
-	sidecars := r.Sidecars.V
-	if sidecars == nil {
-		sidecars = []Beside{}
+	sidecars := append([]Beside{}, r.Sidecars.V...)
+	for i := range sidecars {
+		sidecars[i].Origin = ""
 	}
 	return rest.Object{
 		"version": r.Version, "droplet": rest.Object{"guid": r.Droplet}, "processes": processes, "sidecars": sidecars,
@@ -119,7 +120,7 @@ func (f *Family) revisionEnv(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
-	ok, err := Reads(c, r.SpaceGUID, access.SecretReaders...)
+	ok, err := c.ReadsSecrets(r.SpaceGUID, access.SecretReaders...)
 	if err == nil && !ok {
 		err = access.Forbidden()
 	}

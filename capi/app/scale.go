@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"math"
 	"net/http"
 	"strconv"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/uptrace/bun"
 
-	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
 	"ingot/rest/event"
@@ -47,6 +45,18 @@ func (ch Change) Apply(p *Process) {
 	put(&p.HealthTimeout, ch.Health.Timeout)
 	ch.Health.apply(&p.HealthType, &p.HealthEndpoint, &p.HealthInvocation, &p.HealthInterval)
 	ch.Readiness.apply(&p.ReadinessType, &p.ReadinessEndpoint, &p.ReadinessInvocation, &p.ReadinessInterval)
+}
+
+// maxHealthTimeout is the most that an instance may take to become healthy, in seconds: the default of Cloud Controller's
+// maximum_health_check_timeout.
+const maxHealthTimeout = 180
+
+// Allowed refuses what no process may have.
+func (ch Change) Allowed() error {
+	if t := ch.Health.Timeout; t != nil && *t > maxHealthTimeout {
+		return rest.Unprocessable("health_check_timeout Maximum exceeded: max %ds", maxHealthTimeout)
+	}
+	return nil
 }
 
 func (k CheckChange) apply(kind, endpoint *string, invocation, interval *int) {
@@ -175,6 +185,9 @@ func (f *Family) updateProcess(c *rest.Call, p *Process) error {
 		return err
 	}
 	ch := Change{Command: given(t.command), User: given(t.user), Health: t.health.change(), Readiness: t.readiness.change()}
+	if err := ch.Allowed(); err != nil {
+		return err
+	}
 	err := f.change(c, p, "update", func() error {
 		ch.Apply(p)
 		return t.meta.Apply(p.Meta())
@@ -241,9 +254,7 @@ func (f *Family) scale(c *rest.Call, p *Process) error {
 		if err != nil {
 			return err
 		}
-		if err := row.Lock(ctx, c.Store(), tx, p); errors.Is(err, sql.ErrNoRows) {
-			return rest.NotFound("process")
-		} else if err != nil {
+		if err := c.Lock(ctx, tx, p); err != nil {
 			return err
 		}
 		if err := Settled(ctx, tx, p, "scale"); err != nil {

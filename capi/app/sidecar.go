@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -16,6 +17,9 @@ import (
 	"ingot/rest/row"
 )
 
+// OfBuildpack is the origin of sidecars that come and go with the droplet.
+const OfBuildpack = "buildpack"
+
 // Sidecar is a row of sidecars: a second program beside processes of an app, from their next start on.
 type Sidecar struct {
 	bun.BaseModel `bun:"table:app_sidecars"`
@@ -26,7 +30,7 @@ type Sidecar struct {
 	Command      string             `bun:"command"`
 	ProcessTypes sql.JSON[[]string] `bun:"process_types"` // sorted; the table of types has them too, for searching
 	MemoryMB     int                `bun:"memory_mb"`     // of the process's own; 0 = not told
-	Origin       string             `bun:"origin"`        // user
+	Origin       string             `bun:"origin"`        // user, or buildpack
 }
 
 func (f *Family) sidecars() *rest.Resource[Sidecar] {
@@ -46,12 +50,7 @@ func (f *Family) sidecars() *rest.Resource[Sidecar] {
 			if err := c.MayWriteSpace(s.SpaceGUID, access.SpaceWriters...); err != nil {
 				return err
 			}
-			return c.Write(func(ctx context.Context, tx bun.Tx) error {
-				if _, err := tx.NewDelete().TableExpr("app_sidecar_types").Where("sidecar_guid = ?", s.GUID).Exec(ctx); err != nil {
-					return err
-				}
-				return row.Delete(ctx, tx, s)
-			})
+			return c.Write(func(ctx context.Context, tx bun.Tx) error { return DropSidecar(ctx, tx, s) })
 		},
 	}
 	return f.Sidecars
@@ -141,19 +140,26 @@ func updateSidecar(c *rest.Call, s *Sidecar) error {
 	})
 }
 
+// DropSidecar deletes a sidecar.
+func DropSidecar(ctx context.Context, tx bun.Tx, s *Sidecar) error {
+	if _, err := tx.NewDelete().TableExpr("app_sidecar_types").Where("sidecar_guid = ?", s.GUID).Exec(ctx); err != nil {
+		return err
+	}
+	return row.Delete(ctx, tx, s)
+}
+
 // PutBeside makes or changes the app's sidecar of that name.
 func PutBeside(ctx context.Context, tx bun.Tx, a *App, b Beside) error {
 	all, err := SidecarsOf(ctx, tx, a.GUID)
 	if err != nil {
 		return err
 	}
-	s := &Sidecar{AppGUID: a.GUID, SpaceGUID: a.SpaceGUID, Name: b.Name, Origin: "user"}
+	s := &Sidecar{AppGUID: a.GUID, SpaceGUID: a.SpaceGUID, Name: b.Name, Origin: cmp.Or(b.Origin, "user")}
 	if i := slices.IndexFunc(all, func(o *Sidecar) bool { return o.Name == b.Name }); i >= 0 {
 		s = all[i]
 	}
-	if s.Command, s.ProcessTypes.V = b.Command, b.Types; b.MemoryMB != nil {
-		s.MemoryMB = *b.MemoryMB
-	}
+	s.Command, s.ProcessTypes.V = b.Command, b.Types
+	put(&s.MemoryMB, b.MemoryMB)
 	return PutSidecar(ctx, tx, s)
 }
 
@@ -236,21 +242,6 @@ func Bears(ctx context.Context, tx bun.Tx, p *Process) error {
 	return err
 }
 
-// beside are the sidecars of a process of that type, as the scheduler is told.
-func beside(all []Beside, kind string) (out []cf.Sidecar) {
-	for _, s := range all {
-		if !slices.Contains(s.Types, kind) {
-			continue
-		}
-		memory := 0
-		if s.MemoryMB != nil {
-			memory = *s.MemoryMB
-		}
-		out = append(out, cf.Sidecar{Name: s.Name, Start: s.Command, MemoryMB: memory})
-	}
-	return out
-}
-
 // besides are the sidecars of the app as a revision keeps them, by name.
 func besides(ctx context.Context, db bun.IDB, app string) ([]Beside, error) {
 	all, err := SidecarsOf(ctx, db, app)
@@ -259,6 +250,9 @@ func besides(ctx context.Context, db bun.IDB, app string) ([]Beside, error) {
 		b := Beside{Name: s.Name, Command: s.Command, Types: s.ProcessTypes.V}
 		if s.MemoryMB > 0 {
 			b.MemoryMB = &s.MemoryMB
+		}
+		if s.Origin == OfBuildpack {
+			b.Origin = s.Origin
 		}
 		out = append(out, b)
 	}
@@ -275,7 +269,15 @@ func (p *Process) With(ctx context.Context, db bun.IDB, r *Revision) (*Process, 
 		return nil, fmt.Errorf("sidecars of process %s: %w", p.GUID, err)
 	}
 	with := *p
-	with.Sidecars = beside(all, p.Type)
+	with.Sidecars = nil
+	for _, s := range all {
+		if !slices.Contains(s.Types, p.Type) {
+			continue
+		}
+		one := cf.Sidecar{Name: s.Name, Start: s.Command}
+		put(&one.MemoryMB, s.MemoryMB)
+		with.Sidecars = append(with.Sidecars, one)
+	}
 	return &with, nil
 }
 

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"ingot/cf"
+	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
 )
@@ -55,43 +57,39 @@ func actual(p *Process, all []cf.ActualLRP) []*cf.ActualLRP {
 // hold is how long the statistics of a process that was just started wait for its first instance. Clients ask again
 // only after seconds, so an answer that comes as soon as there is news is what makes a start look as fast as it is.
 const (
-	hold  = 2 * time.Second
+	hold  = 5 * time.Second
 	fresh = time.Minute
 )
 
 func (f *Family) stats(c *rest.Call, p *Process) error {
 	ctx := c.Ctx()
+	tick, end := time.NewTicker(25*time.Millisecond), time.After(hold)
+	defer tick.Stop()
 	var instances []*cf.ActualLRP
-	look := func() error {
+wait:
+	for first := true; ; first = false {
 		all, err := f.Scheduler.Instances(ctx, cf.AppID(p.AppGUID))
-		instances = actual(p, all)
-		return err
-	}
-	if err := look(); err != nil {
-		return unavailable(err)
-	}
-	wait := onlyStarting(instances)
-	if wait {
-		a, err := ByGUID(ctx, c.DB(), p.AppGUID)
 		if err != nil {
-			return err
+			return unavailable(err)
 		}
-		wait = a.State == Started && time.Since(a.UpdatedAt.Time()) < fresh
-	}
-	if wait {
-		end, tick := time.After(hold), time.NewTicker(25*time.Millisecond)
-		defer tick.Stop()
-		for wait && onlyStarting(instances) {
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-end:
-				wait = false
-			case <-tick.C:
-				if err := look(); err != nil {
-					return unavailable(err)
-				}
+		if instances = actual(p, all); !onlyStarting(instances) {
+			break
+		}
+		if first {
+			may, err := justStarted(ctx, c.DB(), p.AppGUID)
+			if err != nil {
+				return err
 			}
+			if !may {
+				break
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-end:
+			break wait
+		case <-tick.C:
 		}
 	}
 	var use map[cf.InstanceID]cf.InstanceStats
@@ -108,18 +106,23 @@ func (f *Family) stats(c *rest.Call, p *Process) error {
 	return c.JSON(http.StatusOK, rest.Object{"resources": out})
 }
 
+// justStarted tells whether an app is to run and was changed a moment ago.
+func justStarted(ctx context.Context, db bun.IDB, app string) (bool, error) {
+	a := new(App)
+	err := db.NewSelect().Model(a).Column("state", "updated_at").Where("guid = ?", app).Scan(ctx)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, rest.NotFound("process") // it is being deleted, and its processes with it
+	}
+	return a.State == Started && time.Since(a.UpdatedAt.Time()) < fresh, err
+}
+
 func unavailable(err error) error {
 	return cf.Wrap(cf.KindUnavailable, "StatsUnavailable", "Stats server temporarily unavailable.", err)
 }
 
 // onlyStarting tells whether there is nothing to tell yet: no instance runs, crashed or cannot be placed.
 func onlyStarting(instances []*cf.ActualLRP) bool {
-	for _, a := range instances {
-		if a != nil && (instanceState(a) != stateStarting) {
-			return false
-		}
-	}
-	return len(instances) > 0
+	return len(instances) > 0 && !slices.ContainsFunc(instances, func(a *cf.ActualLRP) bool { return a != nil && instanceState(a) != stateStarting })
 }
 
 func statView(p *Process, index int, a *cf.ActualLRP, use map[cf.InstanceID]cf.InstanceStats) rest.Object {

@@ -40,10 +40,10 @@ type Family struct {
 	Blobs cf.Blobs
 	Logs  cf.Logs
 	Gate  *run.Gate
-	// Linger is how long after its last change a build is shown first. The CLI prints log lines once they are 2 s old, and
-	// reads no more when it knows that a build has ended: told at once, it would keep the last lines of a staging to
-	// itself, and of a quick or failed one all of them.
-	Linger time.Duration
+	// Followers lets a build be shown as ended only when its client has the log up to there; nil = at once. The CLI prints
+	// lines once they are 2 s old, and reads no more when it knows that a build has ended: told at once, it would keep the
+	// last lines of a staging to itself, and of a quick or failed one all of them.
+	Followers cf.LogFollowers
 	// App is an app as events name it; KindNotFound when there is none. It does not ask who sees it.
 	App func(ctx context.Context, db bun.IDB, app string) (event.Target, error)
 	// Current is the guid of the app's current droplet, or "".
@@ -125,11 +125,28 @@ func (f *Family) showBuild(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
+	f.linger(c, b)
+	return f.Builds.Show(c, http.StatusOK, b)
+}
+
+// Bounds of the wait for a client's log.
+const (
+	begins = time.Second     // after a build's creation: until then its client has begun to follow the log
+	linger = 4 * time.Second // after a build's end
+)
+
+// linger waits until the caller's clients have the build's log.
+func (f *Family) linger(c *rest.Call, b *Build) {
+	ended := b.UpdatedAt.Time()
+	left := time.Until(ended.Add(linger))
+	if f.Followers == nil || b.State == Staging || left <= 0 {
+		return
+	}
 	select {
-	case <-time.After(time.Until(b.UpdatedAt.Time().Add(f.Linger))):
+	case <-time.After(time.Until(b.CreatedAt.Time().Add(begins))):
+		f.Followers.CatchUp(c.Ctx(), b.AppGUID, c.Caller.Identity, ended, left)
 	case <-c.Ctx().Done():
 	}
-	return f.Builds.Show(c, http.StatusOK, b)
 }
 
 // Ended wakes those who wait for a build; it comes after the commit.

@@ -163,6 +163,12 @@ func (f *Family) removeDroplet(ctx context.Context, j *job.Job) error {
 		if gone, err := find(ctx, tx, d, j.ResourceGUID); gone || err != nil {
 			return err
 		}
+		if err := f.DB.LockRow(ctx, tx, "app_apps", d.AppGUID); err != nil { // as whoever makes it the current one
+			return err
+		}
+		if gone, err := find(ctx, tx, d, d.GUID); gone || err != nil { // with its app
+			return err
+		}
 		if current, err := f.Current(ctx, tx, d.AppGUID); err != nil || current == d.GUID {
 			return errors.Join(err, inUse(d)) // it became current since
 		}

@@ -100,7 +100,7 @@ func (f *Family) match(c *rest.Call) error {
 	}
 	out := []rest.Object{}
 	if access.Enabled(c.Ctx(), c.DB(), "resource_matching") == nil {
-		found, err := f.Blobs.Match(c.Ctx(), t.resources)
+		found, err := f.Blobs.Match(c.Ctx(), c.Caller.GUID, t.resources)
 		if err != nil {
 			return err
 		}

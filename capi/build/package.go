@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime/multipart"
 	"net/http"
 	"strings"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"ingot/cf"
+	"ingot/kit/web"
 	"ingot/rest"
 	"ingot/rest/access"
 	"ingot/rest/event"
@@ -299,14 +299,13 @@ const maxResources = 32 << 20
 
 // receive streams the parts of an upload into the blob store: resources (JSON), then bits (a zip); one may be absent.
 func (f *Family) receive(c *rest.Call) (received, error) {
-	c.R.Body = http.MaxBytesReader(c.W, c.R.Body, maxUpload)
-	parts, err := c.R.MultipartReader()
+	parts, err := web.NewUpload(c.W, c.R, maxUpload)
 	if err != nil {
 		return received{}, rest.Unprocessable("Upload must include either resources or bits")
 	}
 	var rs []cf.Resource
 	for {
-		part, err := parts.NextPart()
+		part, err := parts.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
@@ -328,15 +327,14 @@ func (f *Family) receive(c *rest.Call) (received, error) {
 	return f.pack(c, nil, rs)
 }
 
-func (f *Family) pack(c *rest.Call, part *multipart.Part, rs []cf.Resource) (received, error) {
+func (f *Family) pack(c *rest.Call, part *web.Part, rs []cf.Resource) (received, error) {
 	var zip io.Reader
-	watch := &watched{r: part}
 	if part != nil {
-		zip = watch
+		zip = part
 	}
-	b, err := f.Blobs.Package(c.Ctx(), zip, rs)
-	if watch.err != nil {
-		return received{}, cutOff(watch.err)
+	b, err := f.Blobs.Package(c.Ctx(), c.Caller.GUID, zip, rs)
+	if part != nil && part.Broken != nil {
+		return received{}, cutOff(part.Broken)
 	}
 	return received{b, err != nil}, err
 }
@@ -347,22 +345,6 @@ func cutOff(err error) error {
 		return cf.Wrap(cf.KindInvalid, "AppPackageInvalid", fmt.Sprintf("The app package is invalid: Package may not be larger than %d bytes", large.Limit), err)
 	}
 	return cf.Wrap(cf.KindInvalid, "AppBitsUploadInvalid", "The app upload is invalid: the upload was cut off", err)
-}
-
-// watched remembers that the client, not the content, was what failed.
-type watched struct {
-	r   io.Reader
-	n   int64
-	err error
-}
-
-func (w *watched) Read(p []byte) (int, error) {
-	n, err := w.r.Read(p)
-	w.n += int64(n)
-	if err != nil && !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		w.err = err
-	}
-	return n, err
 }
 
 func readResources(r io.Reader) ([]cf.Resource, error) {

@@ -96,6 +96,7 @@ type Droplet struct {
 	Stack        string                           `bun:"stack"`
 	ProcessTypes sql.JSON[map[string]string]      `bun:"process_types"`
 	Buildpacks   sql.JSON[[]cf.DetectedBuildpack] `bun:"buildpacks"`
+	Sidecars     sql.JSON[[]cf.StagedSidecar]     `bun:"sidecars"` // that its buildpacks declare
 	Execution    string                           `bun:"execution_metadata"`
 
 	hide string // stands for secrets in the answer; "" = they are shown

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"mime/multipart"
 	"net/http"
 	"strings"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"ingot/cf"
+	"ingot/kit/web"
 	"ingot/rest"
 	"ingot/rest/access"
 	"ingot/rest/job"
@@ -106,7 +106,7 @@ func (f *Family) insertDroplet(ctx context.Context, tx bun.Tx, d *Droplet, sourc
 			return rest.Unprocessable("source droplet is not staged")
 		}
 		d.State, d.Blob, d.SHA256, d.Size, d.Stack = Staged, s.Blob, s.SHA256, s.Size, s.Stack
-		d.ProcessTypes, d.Buildpacks, d.Execution = s.ProcessTypes, s.Buildpacks, s.Execution
+		d.ProcessTypes, d.Sidecars, d.Buildpacks, d.Execution = s.ProcessTypes, s.Sidecars, s.Buildpacks, s.Execution
 		data = map[string]any{"request": map[string]any{"source_droplet_guid": source}}
 	} else {
 		stack, err := f.Stack(ctx, tx, d.AppGUID)
@@ -168,13 +168,12 @@ func (f *Family) receiveDroplet(c *rest.Call) (cf.Blob, error) {
 	invalid := func(format string, args ...any) error {
 		return rest.Unprocessable("Uploaded droplet file is invalid: "+format, args...)
 	}
-	c.R.Body = http.MaxBytesReader(c.W, c.R.Body, maxUpload)
-	parts, err := c.R.MultipartReader()
+	parts, err := web.NewUpload(c.W, c.R, maxUpload)
 	if err != nil {
 		return cf.Blob{}, invalid("A droplet tgz file must be uploaded as 'bits'")
 	}
 	for {
-		part, err := parts.NextPart()
+		part, err := parts.Next()
 		switch {
 		case errors.Is(err, io.EOF):
 			return cf.Blob{}, invalid("A droplet tgz file must be uploaded as 'bits'")
@@ -191,13 +190,12 @@ func (f *Family) receiveDroplet(c *rest.Call) (cf.Blob, error) {
 	}
 }
 
-func (f *Family) keepUpload(c *rest.Call, part *multipart.Part) (cf.Blob, error) {
-	watch := &watched{r: part}
-	b, err := f.Blobs.Droplet(c.Ctx(), watch)
+func (f *Family) keepUpload(c *rest.Call, part *web.Part) (cf.Blob, error) {
+	b, err := f.Blobs.Droplet(c.Ctx(), part)
 	switch {
-	case watch.err != nil:
-		return cf.Blob{}, cutDroplet(watch.err)
-	case watch.n == 0 && cf.IsKind(err, cf.KindInvalid):
+	case part.Broken != nil:
+		return cf.Blob{}, cutDroplet(part.Broken)
+	case part.Count == 0 && cf.IsKind(err, cf.KindInvalid):
 		return cf.Blob{}, rest.Unprocessable("Uploaded droplet file is invalid: %s cannot be empty", part.FileName())
 	case cf.IsKind(err, cf.KindTooLarge):
 		return cf.Blob{}, cutDroplet(&http.MaxBytesError{Limit: maxUpload})

@@ -19,6 +19,7 @@ import (
 	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
+	"ingot/rest/fault"
 	"ingot/rest/quota"
 	"ingot/rest/row"
 )
@@ -65,13 +66,8 @@ func (f *Flow) apply(ctx context.Context, guid string, m manifest.App) error {
 
 func (f *Flow) bind(ctx context.Context, guid string, services []manifest.Service) error {
 	for _, s := range services {
-		err := f.Bindings.Bind(ctx, cf.AppID(guid), s.Name, s.BindingName)
-		var e *cf.Error
-		if errors.As(err, &e) && e.Kind == cf.KindUnprocessable {
-			return rest.Unprocessable("For service '%s': %s", s.Name, e.Public)
-		}
-		if err != nil {
-			return err
+		if err := f.Bindings.Bind(ctx, cf.AppID(guid), s.Name, s.BindingName); err != nil {
+			return within("service", s.Name, err)
 		}
 	}
 	return nil
@@ -109,6 +105,9 @@ func (f *Flow) applyProcesses(ctx context.Context, tx bun.Tx, h *quota.Held, a *
 		byType[p.Type] = p
 	}
 	for _, w := range want {
+		if err := change(w).Allowed(); err != nil {
+			return err
+		}
 		p := byType[w.Type]
 		if p == nil {
 			if p, err = app.AddProcess(ctx, tx, a, w.Type); err != nil {
@@ -216,7 +215,7 @@ func (f *Flow) applyRoutes(ctx context.Context, tx bun.Tx, a *app.App, m manifes
 		for _, r := range m.Routes {
 			others, err := f.applyRoute(ctx, tx, a, r)
 			if err != nil {
-				return nil, inRoute(r.Text, err)
+				return nil, within("route", r.Text, err)
 			}
 			touched = append(touched, others...)
 		}
@@ -257,16 +256,15 @@ func (f *Flow) applyDefault(ctx context.Context, tx bun.Tx, a *app.App, m manife
 	}
 	text := host + "." + d.Name
 	_, err = f.applyRoute(ctx, tx, a, manifest.Route{Text: text, Host: text})
-	return inRoute(text, err)
+	return within("route", text, err)
 }
 
-// inRoute says of which route an error speaks.
-func inRoute(text string, err error) error {
-	var e *cf.Error
-	if !errors.As(err, &e) || e.Kind != cf.KindUnprocessable {
-		return err
+// within says of which route or service of an app an error speaks.
+func within(kind, name string, err error) error {
+	if cf.IsKind(err, cf.KindUnprocessable) {
+		return rest.Unprocessable("For %s '%s': %s", kind, name, fault.Words(err))
 	}
-	return rest.Unprocessable("For route '%s': %s", text, e.Public)
+	return err
 }
 
 // applyRoute finds or makes one route, and maps it to the web process unless it goes to the app already. It gives the

@@ -138,8 +138,22 @@ func (f *Flow) find(c *rest.Call) (*app.App, error) {
 	return a, c.MayWriteSpace(a.SpaceGUID, access.AppManagers...)
 }
 
+const noDroplet = "Assign a droplet before starting this app."
+
+// startable is find, and refuses first, whoever asks, an app that has nothing to run: AppsV3Controller's order.
+func (f *Flow) startable(c *rest.Call) (*app.App, error) {
+	a, err := f.App.Apps.Find(c, c.Arg("guid"))
+	if err == nil && a.Droplet == "" {
+		err = rest.Unprocessable(noDroplet)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return a, c.MayWriteSpace(a.SpaceGUID, access.AppManagers...)
+}
+
 func (f *Flow) start(c *rest.Call) error {
-	a, err := f.find(c)
+	a, err := f.startable(c)
 	if err != nil {
 		return err
 	}
@@ -155,7 +169,7 @@ func (f *Flow) stopApp(c *rest.Call) error {
 }
 
 func (f *Flow) restart(c *rest.Call) error {
-	a, err := f.find(c)
+	a, err := f.startable(c)
 	if err != nil {
 		return err
 	}
@@ -173,13 +187,11 @@ func (f *Flow) turn(c *rest.Call, a *app.App, state app.State, verb, line string
 				return err
 			}
 		}
-		if err := row.Lock(ctx, f.DB, tx, a); errors.Is(err, sql.ErrNoRows) {
-			return rest.NotFound("app")
-		} else if err != nil {
+		if err := c.Lock(ctx, tx, a); err != nil {
 			return err
 		}
 		if a.Droplet == "" && state == app.Started {
-			return rest.Unprocessable("Assign a droplet before starting this app.")
+			return rest.Unprocessable(noDroplet)
 		}
 		anew := state == app.Started && (a.State != app.Started || verb == "restart")
 		a.State = state
@@ -359,5 +371,8 @@ func mapDroplet(ctx context.Context, tx bun.Tx, a *app.App, guid string) error {
 	if err := app.Record(ctx, tx, "audit.app.droplet.mapped", a, data); err != nil {
 		return err
 	}
-	return app.TakeTypes(ctx, tx, a, d.ProcessTypes.V)
+	if err := app.TakeTypes(ctx, tx, a, d.ProcessTypes.V); err != nil {
+		return err
+	}
+	return takeSidecars(ctx, tx, a, d.Sidecars.V)
 }

@@ -201,9 +201,6 @@ func (f *Flow) takeTarget(ctx context.Context, tx bun.Tx, a *app.App, d *app.Dep
 		if drop == nil || drop.State == build.Expired {
 			return nil, rest.Unprocessable("Unable to deploy this revision, the droplet for this revision no longer exists.")
 		}
-		if err := back.Return(ctx, tx, a); err != nil {
-			return nil, err
-		}
 		d.Droplet = back.Droplet
 	}
 	if d.Droplet == "" {
@@ -212,7 +209,11 @@ func (f *Flow) takeTarget(ctx context.Context, tx bun.Tx, a *app.App, d *app.Dep
 	if d.Droplet == "" {
 		return nil, rest.Unprocessable("Invalid droplet. Please specify a droplet in the request or set a current droplet for the app.")
 	}
-	return back, mapDroplet(ctx, tx, a, d.Droplet)
+	err = mapDroplet(ctx, tx, a, d.Droplet)
+	if err == nil && back != nil {
+		err = back.Return(ctx, tx, a) // its sidecars win over the droplet's
+	}
+	return back, err
 }
 
 // resize applies the sizes that the deployment asks for.

@@ -45,7 +45,7 @@ func (f *Flow) showEnv(c *rest.Call) error {
 	if err := f.App.MayReadEnv(c, a); err != nil {
 		return err
 	}
-	secrets, err := app.Reads(c, a.SpaceGUID, access.SecretReaders...)
+	secrets, err := c.ReadsSecrets(a.SpaceGUID, access.SecretReaders...)
 	if err != nil {
 		return err
 	}

@@ -48,8 +48,7 @@ func (f *Flow) flags(ctx context.Context) func(string) error {
 		err := access.Enabled(ctx, f.DB.Read(), flag)
 		var e *cf.Error
 		if errors.As(err, &e) {
-			_, faults := fault.Describe(e)
-			return errors.New(faults[0].Detail)
+			return errors.New(fault.Words(e))
 		}
 		if err == nil && flag != "hash_based_routing" {
 			return errors.New("The " + strings.TrimPrefix(flag, "diego_") + " lifecycle is not available on this platform yet.")
@@ -168,11 +167,12 @@ func (f *Flow) skeleton(ctx context.Context, tx bun.Tx, s *access.Space, m manif
 // named says of which app an error speaks.
 func named(name string, err error) error {
 	var e *cf.Error
-	if err == nil || !errors.As(err, &e) || strings.HasPrefix(e.Public, "For application '") {
+	if !errors.As(err, &e) || e.Before != "" || strings.HasPrefix(e.Public, "For application '") {
 		return err
 	}
-	_, faults := fault.Describe(e)
-	return &cf.Error{Kind: e.Kind, Code: e.Code, Public: "For application '" + name + "': " + faults[0].Detail, Cause: e.Cause}
+	about := *e
+	about.Before = "For application '" + name + "': "
+	return &about
 }
 
 // runManifest is the job space.apply_manifest. An app is applied in one commit; after a crash all are applied again.
@@ -233,7 +233,7 @@ func (f *Flow) showManifest(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
-	if ok, err := app.Reads(c, a.SpaceGUID, access.SecretReaders...); err != nil || !ok {
+	if ok, err := c.ReadsSecrets(a.SpaceGUID, access.SecretReaders...); err != nil || !ok {
 		return errors.Join(err, access.Forbidden())
 	}
 	n, err := f.present(c.Ctx(), c.DB(), a)

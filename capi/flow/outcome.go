@@ -104,7 +104,7 @@ func (f *Flow) keepDroplet(ctx context.Context, tx bun.Tx, b *build.Build, t cf.
 	}
 	d := &build.Droplet{AppGUID: b.AppGUID, SpaceGUID: b.SpaceGUID, PackageGUID: b.PackageGUID, BuildGUID: b.GUID, State: build.Staged,
 		Blob: t.Result.Droplet, SHA256: t.Result.SHA256, Size: t.Result.Size, Stack: b.Stack, Execution: t.Result.Metadata}
-	d.ProcessTypes.V, d.Buildpacks.V = t.Result.ProcessTypes, t.Result.Buildpacks
+	d.ProcessTypes.V, d.Buildpacks.V, d.Sidecars.V = t.Result.ProcessTypes, t.Result.Buildpacks, t.Result.Sidecars
 	if err := row.Insert(ctx, tx, d); err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ import (
 	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
+	"ingot/rest/quota"
 	"ingot/rest/row"
 	"ingot/rest/usage"
 )
@@ -71,7 +72,7 @@ func (f *Flow) stage(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
-	b, err := f.newBuild(c, &t, p)
+	b, wants, err := f.newBuild(c, &t, p)
 	if err != nil {
 		return err
 	}
@@ -87,7 +88,7 @@ func (f *Flow) stage(c *rest.Call) error {
 	if _, err := admin.Refs(c.Ctx(), f.DB.Read(), b.Buildpacks.V, b.Stack); err != nil {
 		return err
 	}
-	if err := c.Write(func(ctx context.Context, tx bun.Tx) error { return f.beginBuild(ctx, tx, b) }); err != nil {
+	if err := c.Write(func(ctx context.Context, tx bun.Tx) error { return f.beginBuild(ctx, tx, b, wants) }); err != nil {
 		return err
 	}
 	f.Gate.Step("build created")
@@ -109,17 +110,18 @@ func (f *Flow) stageOn(c *rest.Call, b *build.Build) error {
 	return err
 }
 
-func (f *Flow) newBuild(c *rest.Call, t *buildBody, p *build.Package) (*build.Build, error) {
+// newBuild makes the row of a build, and says what is wanted of the quotas for it.
+func (f *Flow) newBuild(c *rest.Call, t *buildBody, p *build.Package) (b *build.Build, wants quota.Size, err error) {
 	a, err := app.ByGUID(c.Ctx(), c.DB(), p.AppGUID)
 	if err != nil {
-		return nil, err
+		return nil, wants, err
 	}
 	if err := t.lifecycle.Check(c.Ctx(), c.DB()); err != nil {
-		return nil, err
+		return nil, wants, err
 	}
 	ps, err := app.ProcessesOf(c.Ctx(), c.DB(), a.GUID)
 	if err != nil {
-		return nil, err
+		return nil, wants, err
 	}
 	memory, disk, rate := 0, 0, int64(-1)
 	for _, w := range ps {
@@ -127,24 +129,29 @@ func (f *Flow) newBuild(c *rest.Call, t *buildBody, p *build.Package) (*build.Bu
 			memory, disk, rate = w.MemoryMB, w.DiskMB, w.LogRate
 		}
 	}
-	b := &build.Build{AppGUID: a.GUID, SpaceGUID: a.SpaceGUID, PackageGUID: p.GUID, State: build.Staging, Lifecycle: app.Buildpack,
-		MemoryMB: max(t.memory.Or(memory), recipe.MinMemoryMB), DiskMB: max(t.disk.Or(disk), recipe.MinDiskMB),
-		LogRate: int64(t.rate.Or(int(rate))), Buildpacks: a.Buildpacks, Stack: t.lifecycle.Stack.Or(a.Stack)}
+	wants = quota.Size{MemoryMB: t.memory.Or(memory), LogRate: int64(t.rate.Or(int(rate)))}
+	b = &build.Build{AppGUID: a.GUID, SpaceGUID: a.SpaceGUID, PackageGUID: p.GUID, State: build.Staging, Lifecycle: app.Buildpack,
+		MemoryMB: max(wants.MemoryMB, recipe.MinMemoryMB), DiskMB: max(t.disk.Or(disk), recipe.MinDiskMB),
+		LogRate: wants.LogRate, Buildpacks: a.Buildpacks, Stack: t.lifecycle.Stack.Or(a.Stack)}
 	if t.lifecycle.Buildpacks.Given() {
 		b.Buildpacks.V = t.lifecycle.Buildpacks.V
 	}
 	guid, _, name := c.Caller.Actor()
 	b.CreatedBy.V = build.CreatedByUser{GUID: guid, Name: name, Email: name}
-	return b, t.meta.Apply(b.Meta())
+	return b, wants, t.meta.Apply(b.Meta())
 }
 
-// beginBuild writes the build, if no other of the app is STAGING.
-func (f *Flow) beginBuild(ctx context.Context, tx bun.Tx, b *build.Build) error {
+// beginBuild writes the build, if no other of the app is STAGING and the quotas allow what it wants.
+func (f *Flow) beginBuild(ctx context.Context, tx bun.Tx, b *build.Build, wants quota.Size) error {
+	h, err := quota.Hold(ctx, f.DB, tx, b.SpaceGUID)
+	if err != nil {
+		return err
+	}
 	if err := f.DB.LockRow(ctx, tx, "app_apps", b.AppGUID); err != nil {
 		return err
 	}
 	p := new(build.Package)
-	err := tx.NewSelect().Model(p).Where("guid = ?", b.PackageGUID).Scan(ctx)
+	err = tx.NewSelect().Model(p).Where("guid = ?", b.PackageGUID).Scan(ctx)
 	if errors.Is(err, sql.ErrNoRows) { // it was deleted since
 		return rest.Unprocessable("Unable to use package. Ensure that the package exists and you have access to it.")
 	}
@@ -160,6 +167,13 @@ func (f *Flow) beginBuild(ctx context.Context, tx bun.Tx, b *build.Build) error 
 	}
 	if busy {
 		return &cf.Error{Kind: cf.KindUnprocessable, Code: "StagingInProgress"}
+	}
+	org, space, err := h.Used(ctx, tx, f.App.Counters...)
+	if err == nil {
+		err = h.Staging(wants, recipe.MinMemoryMB, org, space)
+	}
+	if err != nil {
+		return err
 	}
 	if err := row.Insert(ctx, tx, b); err != nil {
 		return err

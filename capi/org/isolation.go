@@ -3,12 +3,10 @@ package org
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 
 	"github.com/uptrace/bun"
 
-	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
 	"ingot/rest/row"
@@ -129,9 +127,7 @@ func (f *Family) setSpaceIsolation(c *rest.Call) error {
 		if err := access.HoldOrg(ctx, f.DB, tx, s.OrgGUID); err != nil { // so that it stays entitled
 			return err
 		}
-		if err := row.Lock(ctx, f.DB, tx, s); errors.Is(err, sql.ErrNoRows) {
-			return rest.NotFound("space")
-		} else if err != nil {
+		if err := c.Lock(ctx, tx, s); err != nil {
 			return err
 		}
 		if ok, err := in.entitled(ctx, tx, s.OrgGUID); err != nil {

@@ -150,8 +150,9 @@ func TestRoles(t *testing.T) {
 		"Relationships Space cannot be provided with the organization role type: 'organization_user'.")
 	refused(t, a, 422, "boss", post, role("king", byName, "space", "acme-space"), `Type must be one of the allowed types `+
 		`["organization_auditor", "organization_manager", "organization_billing_manager", "organization_user", "space_auditor", "space_manager", "space_developer", "space_supporter"]`)
-	refused(t, a, 422, "boss", post, role("organization_user", byName, "organization", "other"),
+	refused(t, a, 422, "boss", post, role("organization_user", byName, "organization", "none"),
 		"Invalid organization. Ensure that the organization exists and you have access to it.")
+	refused(t, a, 403, "boss", post, role("organization_user", byName, "organization", "other"), "You are not authorized to perform the requested action") // RolesController
 	refused(t, a, 403, "ann", post, role("organization_user", byName, "organization", "acme"), "You are not authorized to perform the requested action")
 	refused(t, a, 422, "boss", "DELETE /v3/roles/"+o.GUID(), "", "Cannot delete organization_user role while user has roles in spaces in that organization.")
 	l := a.Must(200, "boss", "GET /v3/roles?user_guids=ann-guid&include=user&order_by=created_at", nil)

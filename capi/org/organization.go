@@ -91,7 +91,7 @@ func (f *Family) createOrg(c *rest.Call) (*access.Organization, error) {
 	if err := in.Metadata.Apply(o.Meta()); err != nil {
 		return nil, err
 	}
-	err := c.Write(func(ctx context.Context, tx bun.Tx) error {
+	err := writeRoles(c, func(ctx context.Context, tx bun.Tx) error {
 		q := tx.NewSelect().Model((*quota.OfOrg)(nil)).Column("guid").Where("org_guid = '' AND name_key = ?", defaultQuota)
 		err := f.DB.ForUpdate(q).Scan(ctx, &o.QuotaGUID)
 		if errors.Is(err, sql.ErrNoRows) {
@@ -104,6 +104,9 @@ func (f *Family) createOrg(c *rest.Call) (*access.Organization, error) {
 			return err
 		}
 		if err := c.Event(ctx, tx, "audit.organization.create", orgTarget(o)); err != nil || c.Caller.Admin() {
+			return err
+		}
+		if err := f.holdUser(ctx, tx, c.Caller.GUID); err != nil {
 			return err
 		}
 		for _, t := range []access.Role{access.OrgUser, access.OrgManager} {

@@ -2,7 +2,6 @@ package org
 
 import (
 	"context"
-	"errors"
 
 	"github.com/uptrace/bun"
 
@@ -26,7 +25,7 @@ func (f *Family) orgQuotas() *rest.Resource[quota.OfOrg] {
 				return q.Where("guid IN (?)", access.InOrgs("guid").Narrow(c.Caller, orgs)), nil
 			}},
 		},
-		Fill: fillOrgQuotas,
+		Fill: func(c *rest.Call, qs []*quota.OfOrg) error { return fill(c, ofOrgs, qs) },
 		View: func(_ *rest.Call, q *quota.OfOrg) rest.Object {
 			o := quotaView(&q.Quota)
 			o["domains"] = q.Limits.V.Domains
@@ -39,42 +38,10 @@ func (f *Family) orgQuotas() *rest.Resource[quota.OfOrg] {
 			if err := c.Admins(); err != nil {
 				return err
 			}
-			return unusedByOrgs(c.Ctx(), c.DB(), q.GUID)
+			return ofOrgs.unused(c.Ctx(), c.DB(), q.GUID)
 		},
 		Remove: f.removeOrgQuota,
 	}
-}
-
-// fillOrgQuotas reads the organizations of quotas, as far as the caller sees them.
-func fillOrgQuotas(c *rest.Call, quotas []*quota.OfOrg) error {
-	byGUID := map[string]*quota.OfOrg{}
-	var guids []string
-	for _, q := range quotas {
-		byGUID[q.GUID] = q
-		guids = append(guids, q.GUID)
-	}
-	var orgs []access.Organization
-	sel := c.DB().NewSelect().Model(&orgs).Column("guid", "quota_guid").Where("quota_guid IN (?)", bun.List(guids)).OrderExpr("id")
-	if err := access.InOrgs("guid").Narrow(c.Caller, sel).Scan(c.Ctx()); err != nil {
-		return err
-	}
-	for _, o := range orgs {
-		q := byGUID[o.QuotaGUID]
-		q.Holders = append(q.Holders, o.GUID)
-	}
-	return nil
-}
-
-func unusedByOrgs(ctx context.Context, db bun.IDB, guid string) error {
-	used, err := db.NewSelect().Model((*access.Organization)(nil)).Where("quota_guid = ?", guid).Exists(ctx)
-	if err == nil && used {
-		return rest.Unprocessable("This quota is applied to one or more organizations. Apply different quotas to those organizations before deleting.")
-	}
-	return err
-}
-
-func orgQuotaTarget(q *quota.OfOrg) event.Target {
-	return event.Target{GUID: q.GUID, Type: "organization_quota", Name: q.Name}
 }
 
 // checkPorts refuses more ports than routes.
@@ -117,7 +84,7 @@ func (f *Family) createOrgQuota(c *rest.Call) (*quota.OfOrg, error) {
 		if err := giveOrgs(ctx, tx, q, orgs); err != nil {
 			return err
 		}
-		return c.Event(ctx, tx, "audit.organization_quota.create", orgQuotaTarget(q))
+		return c.Event(ctx, tx, "audit.organization_quota.create", ofOrgs.target(q))
 	})
 	return q, quotaTaken("Organization", q.Name, err)
 }
@@ -149,41 +116,24 @@ func (f *Family) updateOrgQuota(c *rest.Call, q *quota.OfOrg) error {
 	if err := rest.Take(c, &in); err != nil {
 		return err
 	}
-	if in.limitsLogs() {
-		var orgs []*access.Organization
-		if err := c.DB().NewSelect().Model(&orgs).Where("quota_guid = ?", q.GUID).OrderExpr("name").Scan(c.Ctx()); err != nil {
-			return err
-		}
-		if err := f.mayLimit(c.Ctx(), c.DB(), "org", holdingOrgs(orgs)); err != nil {
-			return err
-		}
-	}
 	err := c.Change(q, func(ctx context.Context, tx bun.Tx) error {
+		if in.limitsLogs() {
+			if err := ofOrgs.mayLimit(ctx, f, tx, q.GUID); err != nil {
+				return err
+			}
+		}
 		in.apply(&q.Quota)
 		if err := checkPorts(q); err != nil {
 			return err
 		}
-		return c.Event(ctx, tx, "audit.organization_quota.update", orgQuotaTarget(q))
+		return c.Event(ctx, tx, "audit.organization_quota.update", ofOrgs.target(q))
 	})
 	return quotaTaken("Organization", in.name.V, err)
 }
 
 // removeOrgQuota is the job organization_quota.delete.
 func (f *Family) removeOrgQuota(ctx context.Context, j *job.Job) error {
-	q := &quota.OfOrg{}
-	q.GUID = j.ResourceGUID
-	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if err := row.Lock(ctx, f.DB, tx, q); err != nil {
-			return gone(err)
-		}
-		if err := unusedByOrgs(ctx, tx, q.GUID); err != nil {
-			return err
-		}
-		if err := row.Delete(ctx, tx, q); err != nil {
-			return err
-		}
-		return event.Record(ctx, tx, "audit.organization_quota.delete", orgQuotaTarget(q), nil)
-	})
+	return ofOrgs.remove(ctx, f, j, &quota.OfOrg{})
 }
 
 // applyOrgQuota is POST /v3/organization_quotas/:guid/relationships/organizations.
@@ -200,20 +150,18 @@ func (f *Family) applyOrgQuota(c *rest.Call) error {
 		return err
 	}
 	err = c.Write(func(ctx context.Context, tx bun.Tx) error {
-		if err := row.Lock(ctx, f.DB, tx, q); errors.Is(err, sql.ErrNoRows) {
-			return rest.NotFound("organization_quota")
-		} else if err != nil {
+		if err := c.Lock(ctx, tx, q); err != nil {
 			return err
 		}
 		orgs, err := f.orgsFor(ctx, tx, in.guids, " do not exist")
 		if err != nil {
 			return err
 		}
-		if err := f.mayGive(ctx, tx, "org", &q.Quota, holdingOrgs(orgs)); err != nil {
+		if err := ofOrgs.mayGive(ctx, f, tx, q, in.guids); err != nil {
 			return err
 		}
 		for _, o := range orgs {
-			t := orgQuotaTarget(q)
+			t := ofOrgs.target(q)
 			t.Org = o.GUID
 			if err := event.Record(ctx, tx, "audit.organization_quota.apply", t, map[string]any{"organization_guid": o.GUID}); err != nil {
 				return err
@@ -224,7 +172,7 @@ func (f *Family) applyOrgQuota(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
-	if err := fillOrgQuotas(c, []*quota.OfOrg{q}); err != nil {
+	if err := fill(c, ofOrgs, []*quota.OfOrg{q}); err != nil {
 		return err
 	}
 	return many(c, q.Holders, c.Link("/v3/organization_quotas/%s/relationships/organizations", q.GUID), nil)

@@ -111,7 +111,9 @@ func (t *quotaBody) limit(b *rest.Body, key string, most int, of func(l *quota.L
 // apply puts what the body says into a quota.
 func (t *quotaBody) apply(q *quota.Quota) {
 	q.Name = t.name.Or(q.Name)
-	q.NameKey = access.Fold(q.Name)
+	if q.NameKey = q.Name; q.OrgGUID == "" { // names of space quotas are case-sensitive
+		q.NameKey = access.Fold(q.Name)
+	}
 	l := &q.Limits.V
 	if t.new {
 		l.Services.Paid = true
@@ -139,70 +141,3 @@ func (t *quotaBody) limitsLogs() bool {
 
 // above tells whether more is allowed than the limit, nil being without end, allows.
 func above(more, limit *int) bool { return limit != nil && more != nil && *more > *limit }
-
-// holder is an organization or a space that has a quota, or shall have it.
-type holder struct {
-	quota.Within
-	name string
-}
-
-// unlimited names those that hold processes without a limit of their log rate.
-func (f *Family) unlimited(ctx context.Context, db bun.IDB, holders []holder) (names []string, err error) {
-	for _, h := range holders {
-		var u quota.Usage
-		for _, count := range f.Usages {
-			if err := count(ctx, db, h.Within, &u); err != nil {
-				return nil, err
-			}
-		}
-		if u.Unlimited > 0 {
-			names = append(names, h.name)
-		}
-	}
-	return names, nil
-}
-
-func holdingOrgs(orgs []*access.Organization) (out []holder) {
-	for _, o := range orgs {
-		out = append(out, holder{quota.Within{Org: o.GUID}, o.Name})
-	}
-	return out
-}
-
-func holdingSpaces(spaces []*access.Space) (out []holder) {
-	for _, s := range spaces {
-		out = append(out, holder{quota.Within{Org: s.OrgGUID, Space: s.GUID}, s.Name})
-	}
-	return out
-}
-
-const noLogLimit = "apps running with an unlimited log rate limit."
-
-// mayLimit refuses, in CF's words, a limit of the log rate that those who have the quota exceed.
-func (f *Family) mayLimit(ctx context.Context, db bun.IDB, kind string, holders []holder) error {
-	names, err := f.unlimited(ctx, db, holders)
-	if err != nil || names == nil {
-		return err
-	}
-	const words = "Current usage exceeds new quota values. This quota is applied to "
-	switch n := len(names); n {
-	case 1:
-		return rest.Unprocessable(words+"%s '%s' which contains %s", kind, names[0], noLogLimit)
-	case 2:
-		return rest.Unprocessable(words+"%ss '%s', '%s' which contain %s", kind, names[0], names[1], noLogLimit)
-	default:
-		return rest.Unprocessable(words+"%ss '%s', '%s' and %d other %ss which contain %s", kind, names[0], names[1], n-2, kind, noLogLimit)
-	}
-}
-
-// mayGive is mayLimit for those that shall get a quota.
-func (f *Family) mayGive(ctx context.Context, db bun.IDB, kind string, q *quota.Quota, holders []holder) error {
-	if q.Limits.V.Apps.LogRate == nil {
-		return nil
-	}
-	names, err := f.unlimited(ctx, db, holders)
-	if err == nil && names != nil {
-		return rest.Unprocessable("Current usage exceeds new quota values. The %s(s) being assigned this quota contain %s", kind, noLogLimit)
-	}
-	return err
-}

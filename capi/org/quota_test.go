@@ -54,15 +54,16 @@ func TestQuotaWords(t *testing.T) {
 
 	s := a.Must(201, "boss", spaces, `{"name":"small"`+quotaHolders+`,"spaces":{"data":[{"guid":"acme-space"}]}}}`)
 	for body, want := range map[string]string{
-		`{"name":"Small"` + quotaHolders + `}}`: "Space Quota 'Small' already exists.",
+		`{"name":"small"` + quotaHolders + `}}`: "Space Quota 'small' already exists.",
 		`{"name":"x"}`:                          "Relationships 'relationships' is not an object",
-		`{"name":"x","relationships":{"organization":{"data":{"guid":"other"}}}}`:      "Organization with guid 'other' does not exist, or you do not have access to it.",
+		`{"name":"x","relationships":{"organization":{"data":{"guid":"none"}}}}`:       "Organization with guid 'none' does not exist, or you do not have access to it.",
 		`{"name":"x"` + quotaHolders + `,"spaces":{"data":[{"guid":"other-space"}]}}}`: `Spaces with guids ["other-space"] do not exist within the organization specified, or you do not have access to them.`,
 		`{"name":"x","routes":{"total_reserved_ports":6}` + quotaHolders + `}}`: "Total reserved ports must be -1, 0, or a positive integer, must be less than or equal to total routes, " +
 			"and must be less than or equal to total reserved ports for the organization quota.",
 	} {
 		refused(t, a, 422, "boss", spaces, body, want)
 	}
+	refused(t, a, 403, "boss", spaces, `{"name":"x","relationships":{"organization":{"data":{"guid":"other"}}}}`, "You are not authorized to perform the requested action") // SpaceQuotasController
 	path := "/v3/space_quotas/" + s.GUID()
 	refused(t, a, 422, "boss", "POST "+path+"/relationships/spaces", `{"data":[{"guid":"other-space"}]}`,
 		`Spaces with guids ["other-space"] do not exist, or you do not have access to them.`)

@@ -3,6 +3,7 @@ package org
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -171,7 +172,7 @@ func (f *Family) createRole(c *rest.Call) (*access.RoleRow, error) {
 		return nil, err
 	}
 	r.UserGUID = string(user.ID)
-	err = c.Write(func(ctx context.Context, tx bun.Tx) error {
+	err = writeRoles(c, func(ctx context.Context, tx bun.Tx) error {
 		if err := f.holdForRole(ctx, tx, r); err != nil {
 			return err
 		}
@@ -187,19 +188,20 @@ func (f *Family) createRole(c *rest.Call) (*access.RoleRow, error) {
 	return r, err
 }
 
-// mayGiveRole asks whether the caller may give or take the role, completes its organization, and names the place.
+// mayGiveRole asks whether the caller may give or take the role, completes its organization, and names the place. A place that the
+// caller does not see is forbidden, as in Cloud Controller's RolesController.
 func (f *Family) mayGiveRole(c *rest.Call, r *access.RoleRow) (place string, err error) {
 	if r.SpaceGUID != "" {
-		s, err := rest.Find[access.Space](c, "space", r.SpaceGUID)
+		s, err := access.SpaceByGUID(c.Ctx(), c.DB(), r.SpaceGUID)
 		if cf.IsKind(err, cf.KindNotFound) {
-			return "", rest.Unprocessable("Invalid space. Ensure that the space exists and you have access to it.")
+			return "", access.NoSpace()
 		} else if err != nil {
 			return "", err
 		}
 		r.OrgGUID = s.OrgGUID
 		return fmt.Sprintf("space '%s'", s.Name), access.MayWriteSpace(c.Ctx(), c.DB(), s, access.SpaceUpdaters...)
 	}
-	o, err := rest.Find[access.Organization](c, "organization", r.OrgGUID)
+	o, err := access.OrgByGUID(c.Ctx(), c.DB(), r.OrgGUID)
 	if cf.IsKind(err, cf.KindNotFound) {
 		return "", rest.Unprocessable("Invalid organization. Ensure that the organization exists and you have access to it.")
 	} else if err != nil {
@@ -210,23 +212,19 @@ func (f *Family) mayGiveRole(c *rest.Call, r *access.RoleRow) (place string, err
 
 const notInOrg = "Users cannot be assigned roles in a space if they do not have a role in that space's organization."
 
-// holdForRole holds the place of the role, and makes sure that the user is in the organization: of a space's role it
-// is asked, by an organization's role it becomes so.
+// holdForRole holds the place of the role and its user, in the order organization, space, user. Roles in spaces are for who is in
+// the organization, which nobody leaves meanwhile: removeRole and removeUser hold the same.
 func (f *Family) holdForRole(ctx context.Context, tx bun.Tx, r *access.RoleRow) error {
-	if r.SpaceGUID == "" {
-		if err := access.HoldOrg(ctx, f.DB, tx, r.OrgGUID); err != nil {
-			return err
-		}
-		ok, err := tx.NewSelect().Model((*access.User)(nil)).Where("guid = ?", r.UserGUID).Exists(ctx)
-		if err != nil || ok {
-			return err
-		}
-		return row.Insert(ctx, tx, &access.User{Labelled: row.Labelled{Row: row.Row{GUID: r.UserGUID}}})
-	}
 	if err := access.HoldOrg(ctx, f.DB, tx, r.OrgGUID); err != nil {
 		return err
 	}
+	if r.SpaceGUID == "" {
+		return f.holdUser(ctx, tx, r.UserGUID)
+	}
 	if err := access.HoldSpace(ctx, f.DB, tx, r.SpaceGUID); err != nil {
+		return err
+	}
+	if err := f.holdUser(ctx, tx, r.UserGUID); err != nil {
 		return err
 	}
 	ok, err := tx.NewSelect().Model((*access.RoleRow)(nil)).
@@ -235,6 +233,30 @@ func (f *Family) holdForRole(ctx context.Context, tx bun.Tx, r *access.RoleRow) 
 		return rest.Unprocessable(notInOrg)
 	}
 	return err
+}
+
+// errNewUser: another transaction made the row of the user at the same time.
+var errNewUser = errors.New("the user was made meanwhile")
+
+// holdUser holds the row of a user, who gets one by the first role, so that no role is left of a user who is deleted.
+func (f *Family) holdUser(ctx context.Context, tx bun.Tx, guid string) error {
+	u := &access.User{Labelled: row.Labelled{Row: row.Row{GUID: guid}}}
+	err := row.Lock(ctx, f.DB, tx, u)
+	if errors.Is(err, sql.ErrNoRows) {
+		if err = row.Insert(ctx, tx, u); sql.IsUnique(err) {
+			return errNewUser
+		}
+	}
+	return err
+}
+
+// writeRoles is c.Write for what adds roles.
+func writeRoles(c *rest.Call, fn func(ctx context.Context, tx bun.Tx) error) error {
+	for {
+		if err := c.Write(fn); !errors.Is(err, errNewUser) {
+			return err
+		}
+	}
 }
 
 // resolve finds the user whom a role names, in UAA.
@@ -325,6 +347,9 @@ func (f *Family) removeRole(ctx context.Context, j *job.Job) error {
 		return cf.Wrap(cf.KindUnavailable, "UaaUnavailable", "", err)
 	}
 	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := f.DB.LockRow(ctx, tx, "rest_organizations", r.OrgGUID); err != nil { // as whoever gives a role in its spaces
+			return err
+		}
 		if err := row.Lock(ctx, f.DB, tx, &r); err != nil {
 			return gone(err)
 		}

@@ -231,9 +231,7 @@ func (f *Family) entitle(c *rest.Call) error {
 		return err
 	}
 	err = c.Write(func(ctx context.Context, tx bun.Tx) error {
-		if err := row.Lock(ctx, f.DB, tx, s); errors.Is(err, sql.ErrNoRows) {
-			return rest.NotFound("isolation_segment")
-		} else if err != nil {
+		if err := c.Lock(ctx, tx, s); err != nil {
 			return err
 		}
 		var orgs []*access.Organization

@@ -2,12 +2,10 @@ package org
 
 import (
 	"context"
-	"errors"
 
 	"github.com/uptrace/bun"
 
 	"ingot/cf"
-	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
 	"ingot/rest/event"
@@ -21,11 +19,11 @@ func (f *Family) spaceQuotas() *rest.Resource[quota.OfSpace] {
 		Kind: "space_quota", Path: "/v3/space_quotas",
 		Visible: visibleSpaceQuotas, Unprocessable: true,
 		Filters: []rest.Filter{
-			{Param: "names", Where: "name_key IN (?)", Fold: true},
+			{Param: "names", Where: "name IN (?)"},
 			{Param: "organization_guids", Where: "org_guid IN (?)"},
 			{Param: "space_guids", Where: "guid IN (SELECT quota_guid FROM rest_spaces WHERE guid IN (?))"},
 		},
-		Fill: fillSpaceQuotas,
+		Fill: func(c *rest.Call, qs []*quota.OfSpace) error { return fill(c, ofSpaces, qs) },
 		View: func(c *rest.Call, q *quota.OfSpace) rest.Object {
 			o := quotaView(&q.Quota)
 			o["relationships"] = rest.Object{"organization": rest.ToOne(q.OrgGUID), "spaces": rest.ToMany(q.Holders)}
@@ -38,7 +36,7 @@ func (f *Family) spaceQuotas() *rest.Resource[quota.OfSpace] {
 			if err := mayWriteSpaceQuota(c, q); err != nil {
 				return err
 			}
-			return unusedBySpaces(c.Ctx(), c.DB(), q.GUID)
+			return ofSpaces.unused(c.Ctx(), c.DB(), q.GUID)
 		},
 		Remove: f.removeSpaceQuota,
 	}
@@ -53,33 +51,6 @@ func visibleSpaceQuotas(c access.Caller) access.Reasons {
 		c.In("guid", bun.SafeQuery("SELECT quota_guid FROM rest_spaces WHERE quota_guid <> '' AND guid IN (?)", access.Spaces(c, access.SpaceRoles...))))
 }
 
-func fillSpaceQuotas(c *rest.Call, quotas []*quota.OfSpace) error {
-	byGUID := map[string]*quota.OfSpace{}
-	var guids []string
-	for _, q := range quotas {
-		byGUID[q.GUID] = q
-		guids = append(guids, q.GUID)
-	}
-	var spaces []access.Space
-	sel := c.DB().NewSelect().Model(&spaces).Column("guid", "quota_guid").Where("quota_guid IN (?)", bun.List(guids)).OrderExpr("id")
-	if err := access.InSpaces("guid").Narrow(c.Caller, sel).Scan(c.Ctx()); err != nil {
-		return err
-	}
-	for _, s := range spaces {
-		q := byGUID[s.QuotaGUID]
-		q.Holders = append(q.Holders, s.GUID)
-	}
-	return nil
-}
-
-func unusedBySpaces(ctx context.Context, db bun.IDB, guid string) error {
-	used, err := db.NewSelect().Model((*access.Space)(nil)).Where("quota_guid = ?", guid).Exists(ctx)
-	if err == nil && used {
-		return rest.Unprocessable("This quota is applied to one or more spaces. Remove this quota from all spaces before deleting.")
-	}
-	return err
-}
-
 func mayWriteSpaceQuota(c *rest.Call, q *quota.OfSpace) error {
 	o, err := access.OrgByGUID(c.Ctx(), c.DB(), q.OrgGUID)
 	if cf.IsKind(err, cf.KindNotFound) { // deleted meanwhile, and its quotas with it
@@ -89,10 +60,6 @@ func mayWriteSpaceQuota(c *rest.Call, q *quota.OfSpace) error {
 		return err
 	}
 	return access.MayWriteOrg(c.Ctx(), c.DB(), o, access.OrgWriters...)
-}
-
-func spaceQuotaTarget(q *quota.OfSpace) event.Target {
-	return event.Target{GUID: q.GUID, Type: "space_quota", Name: q.Name, Org: q.OrgGUID}
 }
 
 // checkSpacePorts refuses more ports than routes, or than the organization has.
@@ -109,7 +76,7 @@ func (f *Family) createSpaceQuota(c *rest.Call) (*quota.OfSpace, error) {
 	if err := rest.Take(c, &in); err != nil {
 		return nil, err
 	}
-	o, err := rest.Find[access.Organization](c, "organization", in.org.V)
+	o, err := access.OrgByGUID(c.Ctx(), c.DB(), in.org.V) // one that the caller does not see is forbidden, as in SpaceQuotasController
 	if cf.IsKind(err, cf.KindNotFound) {
 		return nil, rest.Unprocessable("Organization with guid '%s' does not exist, or you do not have access to it.", in.org.V)
 	} else if err != nil {
@@ -148,7 +115,7 @@ func (f *Family) createSpaceQuota(c *rest.Call) (*quota.OfSpace, error) {
 		if err := giveSpaces(ctx, tx, q, mine); err != nil {
 			return err
 		}
-		return c.Event(ctx, tx, "audit.space_quota.create", spaceQuotaTarget(q))
+		return c.Event(ctx, tx, "audit.space_quota.create", ofSpaces.target(q))
 	})
 	return q, quotaTaken("Space", q.Name, err)
 }
@@ -176,45 +143,28 @@ func (f *Family) updateSpaceQuota(c *rest.Call, q *quota.OfSpace) error {
 	if err := rest.Take(c, &in); err != nil {
 		return err
 	}
-	if in.limitsLogs() {
-		var spaces []*access.Space
-		if err := c.DB().NewSelect().Model(&spaces).Where("quota_guid = ?", q.GUID).OrderExpr("name").Scan(c.Ctx()); err != nil {
-			return err
-		}
-		if err := f.mayLimit(c.Ctx(), c.DB(), "space", holdingSpaces(spaces)); err != nil {
-			return err
-		}
-	}
 	err := c.Change(q, func(ctx context.Context, tx bun.Tx) error {
 		h, err := quota.HoldOrg(ctx, f.DB, tx, q.OrgGUID)
 		if err != nil {
 			return err
 		}
+		if in.limitsLogs() {
+			if err := ofSpaces.mayLimit(ctx, f, tx, q.GUID); err != nil {
+				return err
+			}
+		}
 		in.apply(&q.Quota)
 		if err := checkSpacePorts(q, h.Org.Limits); err != nil {
 			return err
 		}
-		return c.Event(ctx, tx, "audit.space_quota.update", spaceQuotaTarget(q))
+		return c.Event(ctx, tx, "audit.space_quota.update", ofSpaces.target(q))
 	})
 	return quotaTaken("Space", in.name.V, err)
 }
 
 // removeSpaceQuota is the job space_quota.delete.
 func (f *Family) removeSpaceQuota(ctx context.Context, j *job.Job) error {
-	q := &quota.OfSpace{}
-	q.GUID = j.ResourceGUID
-	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
-		if err := row.Lock(ctx, f.DB, tx, q); err != nil {
-			return gone(err)
-		}
-		if err := unusedBySpaces(ctx, tx, q.GUID); err != nil {
-			return err
-		}
-		if err := row.Delete(ctx, tx, q); err != nil {
-			return err
-		}
-		return event.Record(ctx, tx, "audit.space_quota.delete", spaceQuotaTarget(q), nil)
-	})
+	return ofSpaces.remove(ctx, f, j, &quota.OfSpace{})
 }
 
 // findSpaceQuota is the quota of a request that its caller may change.
@@ -224,15 +174,6 @@ func findSpaceQuota(c *rest.Call) (*quota.OfSpace, error) {
 		return nil, err
 	}
 	return q, mayWriteSpaceQuota(c, q)
-}
-
-// holdSpaceQuota reads the quota again and holds it.
-func (f *Family) holdSpaceQuota(ctx context.Context, tx bun.Tx, q *quota.OfSpace) error {
-	err := row.Lock(ctx, f.DB, tx, q)
-	if errors.Is(err, sql.ErrNoRows) {
-		return rest.NotFound("space_quota")
-	}
-	return err
 }
 
 // applySpaceQuota is POST /v3/space_quotas/:guid/relationships/spaces.
@@ -246,7 +187,7 @@ func (f *Family) applySpaceQuota(c *rest.Call) error {
 		return err
 	}
 	err = c.Write(func(ctx context.Context, tx bun.Tx) error {
-		if err := f.holdSpaceQuota(ctx, tx, q); err != nil {
+		if err := c.Lock(ctx, tx, q); err != nil {
 			return err
 		}
 		spaces, err := f.spacesFor(ctx, tx, in.guids)
@@ -266,14 +207,14 @@ func (f *Family) applySpaceQuota(c *rest.Call) error {
 				return rest.Unprocessable("Space quotas cannot be applied outside of their owning organization.")
 			}
 		}
-		if err := f.mayGive(ctx, tx, "space", &q.Quota, holdingSpaces(spaces)); err != nil {
+		if err := ofSpaces.mayGive(ctx, f, tx, q, in.guids); err != nil {
 			return err
 		}
 		if err := giveSpaces(ctx, tx, q, spaces); err != nil {
 			return err
 		}
 		for _, s := range spaces {
-			t := spaceQuotaTarget(q)
+			t := ofSpaces.target(q)
 			t.Space = s.GUID
 			if err := event.Record(ctx, tx, "audit.space_quota.apply", t, map[string]any{"space_guid": s.GUID}); err != nil {
 				return err
@@ -284,7 +225,7 @@ func (f *Family) applySpaceQuota(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
-	if err := fillSpaceQuotas(c, []*quota.OfSpace{q}); err != nil {
+	if err := fill(c, ofSpaces, []*quota.OfSpace{q}); err != nil {
 		return err
 	}
 	return many(c, q.Holders, c.Link("/v3/space_quotas/%s/relationships/spaces", q.GUID), nil)
@@ -310,7 +251,7 @@ func (f *Family) unapplySpaceQuota(c *rest.Call) error {
 		if err := row.Update(ctx, tx, s); err != nil {
 			return err
 		}
-		t := spaceQuotaTarget(q)
+		t := ofSpaces.target(q)
 		t.Space = s.GUID
 		return event.Record(ctx, tx, "audit.space_quota.remove", t, map[string]any{"space_guid": s.GUID})
 	})

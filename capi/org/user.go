@@ -193,6 +193,9 @@ func (f *Family) updateUser(c *rest.Call, u *access.User) error {
 // removeUser is the job user.delete: the user's roles and row. The user in UAA is another matter.
 func (f *Family) removeUser(ctx context.Context, j *job.Job) error {
 	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		if err := f.DB.LockRow(ctx, tx, "rest_users", j.ResourceGUID); err != nil { // who gives a role holds it
+			return err
+		}
 		if err := row.DeleteWhere(ctx, tx, "rest_roles", "user_guid = ?", j.ResourceGUID); err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"ingot/cf"
 	"ingot/kit/sql"
 	"ingot/rest"
 	"ingot/rest/access"
@@ -78,17 +79,18 @@ func (f *Family) create(c *rest.Call) (*Route, error) {
 	if err != nil {
 		return nil, err
 	}
-	if seen, err := c.Ref("space", t.space.V); err != nil {
+	space, err := access.SpaceByGUID(c.Ctx(), c.DB(), t.space.V) // one that the caller does not see is forbidden, as in RoutesController
+	if cf.IsKind(err, cf.KindNotFound) {
+		return nil, access.NoSpace()
+	} else if err != nil {
 		return nil, err
-	} else if !seen {
-		return nil, rest.Unprocessable("Invalid space. Ensure that the space exists and you have access to it.")
 	}
 	if seen, err := c.Ref("domain", t.domain.V); err != nil {
 		return nil, err
 	} else if !seen {
 		return nil, rest.Unprocessable("Invalid domain. Ensure that the domain exists and you have access to it.")
 	}
-	if err := c.MayWriteSpace(t.space.V, access.AppManagers...); err != nil {
+	if err := access.MayWriteSpace(c.Ctx(), c.DB(), space, access.AppManagers...); err != nil {
 		return nil, err
 	}
 	r := &Route{Host: t.host.V, Path: t.path.V, Port: t.port.V, DomainGUID: t.domain.V, SpaceGUID: t.space.V}

@@ -86,12 +86,12 @@ func showDestinations(c *rest.Call, r *Route) error {
 }
 
 func (f *Family) setDestinations(c *rest.Call, replace bool) error {
-	r, err := f.Resource.Find(c, c.Arg("guid"))
-	if err != nil {
-		return err
-	}
 	t := destinationsBody{replace: replace}
 	if err := rest.Take(c, &t); err != nil {
+		return err
+	}
+	r, err := f.Resource.Find(c, c.Arg("guid"))
+	if err != nil {
 		return err
 	}
 	if err := c.MayWriteSpace(r.SpaceGUID, access.AppManagers...); err != nil {
@@ -258,10 +258,15 @@ func (f *Family) destination(c *rest.Call) (*Destination, error) {
 	}
 	d := new(Destination)
 	err = c.DB().NewSelect().Model(d).Where("guid = ? AND route_guid = ?", c.Arg("destination"), r.GUID).Scan(c.Ctx())
+	return d, gone(err)
+}
+
+// gone says in CF's words that a destination is not there (any more).
+func gone(err error) error {
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil, rest.Unprocessable("Unable to unmap route from destination. Ensure the route has a destination with this guid.")
+		return rest.Unprocessable("Unable to unmap route from destination. Ensure the route has a destination with this guid.")
 	}
-	return d, err
+	return err
 }
 
 type protocolBody struct{ protocol string }
@@ -274,12 +279,12 @@ func (t *protocolBody) Take(b *rest.Body) {
 }
 
 func (f *Family) patchDestination(c *rest.Call) error {
-	d, err := f.destination(c)
-	if err != nil {
+	var t protocolBody
+	if err := rest.Take(c, &t); err != nil { // before all else, here and where destinations are set, as in RoutesController
 		return err
 	}
-	var t protocolBody
-	if err := rest.Take(c, &t); err != nil {
+	d, err := f.destination(c)
+	if err != nil {
 		return err
 	}
 	err = c.Write(func(ctx context.Context, tx bun.Tx) error {
@@ -297,8 +302,8 @@ func (f *Family) SetProtocol(ctx context.Context, tx bun.Tx, d *Destination, pro
 	if protocol == "tcp" {
 		return rest.Unprocessable("Destination protocol must be 'http1' or 'http2' if the parent route's protocol is 'http'")
 	}
-	if err := lock(ctx, f.DB, tx, d, "destination"); err != nil {
-		return err
+	if err := row.Lock(ctx, f.DB, tx, d); err != nil {
+		return gone(err)
 	}
 	d.Protocol = protocol
 	return row.Update(ctx, tx, d)
@@ -309,10 +314,16 @@ func (f *Family) deleteDestination(c *rest.Call) error {
 	if err != nil {
 		return err
 	}
-	if d.Weight > 0 {
-		return rest.Unprocessable("Weighted destinations cannot be deleted individually.")
-	}
-	if err := c.Write(func(ctx context.Context, tx bun.Tx) error { return f.unmap(ctx, tx, d) }); err != nil {
+	err = c.Write(func(ctx context.Context, tx bun.Tx) error {
+		if err := row.Lock(ctx, f.DB, tx, d); err != nil { // another may have been first
+			return gone(err)
+		}
+		if d.Weight > 0 {
+			return rest.Unprocessable("Weighted destinations cannot be deleted individually.")
+		}
+		return f.unmap(ctx, tx, d)
+	})
+	if err != nil {
 		return err
 	}
 	f.Changed(c.Ctx(), d.AppGUID)

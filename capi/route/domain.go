@@ -3,7 +3,6 @@ package route
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"maps"
 	"net/http"
 	"regexp"
@@ -19,7 +18,6 @@ import (
 	"ingot/rest"
 	"ingot/rest/access"
 	"ingot/rest/job"
-	"ingot/rest/quota"
 	"ingot/rest/row"
 )
 
@@ -204,29 +202,7 @@ func (f *Family) createDomain(c *rest.Call) (*Domain, error) {
 	if err := t.meta.Apply(d.Meta()); err != nil {
 		return nil, err
 	}
-	err := c.Write(func(ctx context.Context, tx bun.Tx) error {
-		var h *quota.Held
-		if !d.Shared() {
-			var err error
-			if h, err = quota.HoldOrg(ctx, f.DB, tx, d.OrgGUID); err != nil {
-				return err
-			}
-		}
-		if name, other, err := f.overlap(ctx, tx, d); err != nil {
-			return err
-		} else if other != "" {
-			return rest.Unprocessable(`The domain name "%s" cannot be created because "%s" is already reserved by %s`, t.name.V, name, other)
-		}
-		if err := row.Insert(ctx, tx, d); err != nil {
-			return err
-		}
-		if h != nil {
-			if err := domainFits(ctx, tx, h); err != nil {
-				return err
-			}
-		}
-		return f.addOrgs(ctx, tx, d, t.sharedWith.V)
-	})
+	err := c.Write(func(ctx context.Context, tx bun.Tx) error { return f.insertDomain(ctx, tx, d, &t) })
 	if sql.IsUnique(err) {
 		return nil, rest.Unprocessable("The domain name \"%s\" is already in use", t.name.V)
 	}
@@ -262,36 +238,6 @@ func unknownOrg(guid string) error {
 	return rest.Unprocessable("Organization with guid '%s' does not exist or you do not have access to it.", guid)
 }
 
-// overlap finds what has the domain's name, a name above it, or, if it is private, one below: the system, a route, or a
-// domain of others.
-func (f *Family) overlap(ctx context.Context, tx bun.Tx, d *Domain) (name, what string, err error) {
-	if host, parent, _ := strings.Cut(d.Name, "."); parent == f.Domain && slices.Contains(SystemHosts, host) {
-		return d.Name, "the system", nil
-	}
-	for name = d.Name; strings.Contains(name, "."); _, name, _ = strings.Cut(name, ".") {
-		host, parent, _ := strings.Cut(name, ".")
-		if ok, err := tx.NewSelect().Model((*Route)(nil)).Where("host_key = ? AND domain_name = ?", host, parent).Exists(ctx); err != nil || ok {
-			return name, "a route", err
-		}
-		if name == d.Name {
-			continue // the unique index tells
-		}
-		other := tx.NewSelect().Model((*Domain)(nil)).Where("name = ? AND org_guid <> '' AND org_guid <> ?", name, d.OrgGUID)
-		if ok, err := other.Exists(ctx); err != nil || ok {
-			return name, "another domain", err
-		}
-	}
-	if d.Shared() {
-		return "", "", nil
-	}
-	below := new(Domain)
-	err = tx.NewSelect().Model(below).Where("name LIKE ? AND org_guid <> ?", "%."+d.Name, d.OrgGUID).Limit(1).Scan(ctx)
-	if errors.Is(err, sql.ErrNoRows) {
-		return "", "", nil
-	}
-	return below.Name, "another domain", err
-}
-
 func deleteDomain(c *rest.Call, d *Domain) error {
 	if err := mayWriteDomain(c, d.OrgGUID); err != nil {
 		return err
@@ -305,12 +251,12 @@ func deleteDomain(c *rest.Call, d *Domain) error {
 
 // removeDomain is the job domain.delete.
 func (f *Family) removeDomain(ctx context.Context, j *job.Job) error {
-	return f.removeDomains(ctx, "guid = ?", j.ResourceGUID)
+	return f.removeDomains(ctx, "guid = ?", j.ResourceGUID, nil)
 }
 
-// EmptyOrg takes away what an organization that is being deleted has: its domains, and its share of others'.
+// EmptyOrg takes away what an organization that is being deleted has: its domains, unless others share them, and its share of others'.
 func (f *Family) EmptyOrg(ctx context.Context, org string) error {
-	if err := f.removeDomains(ctx, "org_guid = ?", org); err != nil {
+	if err := f.removeDomains(ctx, "org_guid = ?", org, unshared); err != nil {
 		return err
 	}
 	return f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
@@ -319,14 +265,33 @@ func (f *Family) EmptyOrg(ctx context.Context, org string) error {
 	})
 }
 
-// removeDomains deletes the domains that meet the condition with their routes, and tells the apps.
-func (f *Family) removeDomains(ctx context.Context, where, arg string) error {
+// unshared refuses, in the words of Cloud Controller's OrganizationDelete, domains that others share.
+func unshared(ctx context.Context, tx bun.Tx, guids []string) error {
+	var names, faults []string
+	err := tx.NewSelect().Model((*Domain)(nil)).Column("name").OrderExpr("id").
+		Where("guid IN (?) AND guid IN (SELECT domain_guid FROM route_shared_domains)", bun.List(guids)).Scan(ctx, &names)
+	for _, n := range names {
+		faults = append(faults, "Domain '"+n+"' is shared with other organizations. Unshare before deleting.")
+	}
+	if err == nil && faults != nil {
+		err = rest.Unprocessable("%s", strings.Join(faults, "\n\n"))
+	}
+	return err
+}
+
+// removeDomains deletes the domains that meet the condition with their routes, and tells the apps. may is asked once they are held.
+func (f *Family) removeDomains(ctx context.Context, where, arg string, may func(context.Context, bun.Tx, []string) error) error {
 	var apps []string
 	err := f.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) (err error) {
 		var guids []string
 		err = f.DB.ForUpdate(tx.NewSelect().Model((*Domain)(nil)).Column("guid").Where(where, arg)).Scan(ctx, &guids)
 		if err != nil || len(guids) == 0 {
 			return err
+		}
+		if may != nil {
+			if err := may(ctx, tx, guids); err != nil {
+				return err
+			}
 		}
 		if apps, err = f.remove(ctx, tx, "domain_guid IN (?)", bun.List(guids)); err != nil {
 			return err

@@ -51,12 +51,12 @@ func (t *orgsBody) Take(b *rest.Body) {
 }
 
 func (f *Family) shareDomain(c *rest.Call) error {
-	d, err := f.Domains.Find(c, c.Arg("guid"))
-	if err != nil {
+	var t orgsBody
+	if err := rest.Take(c, &t); err != nil { // before all else, as in DomainsController
 		return err
 	}
-	var t orgsBody
-	if err := rest.Take(c, &t); err != nil {
+	d, err := f.Domains.Find(c, c.Arg("guid"))
+	if err != nil {
 		return err
 	}
 	if err := mayWriteDomain(c, d.OrgGUID); err != nil {
@@ -69,10 +69,13 @@ func (f *Family) shareDomain(c *rest.Call) error {
 		return rest.Unprocessable("Domains cannot be shared with other organizations unless they are scoped to an organization.")
 	}
 	err = c.Write(func(ctx context.Context, tx bun.Tx) error {
+		if err := f.holdOrgs(ctx, tx, t.guids); err != nil {
+			return err
+		}
 		if err := lock(ctx, f.DB, tx, d, "domain"); err != nil {
 			return err
 		}
-		return f.addOrgs(ctx, tx, d, t.guids)
+		return addOrgs(ctx, tx, d, t.guids)
 	})
 	if err != nil {
 		return err
@@ -95,7 +98,7 @@ func mayShareWith(c *rest.Call, owner string, orgs []string) error {
 		}
 		if seen, err := c.Ref("organization", guid); err != nil {
 			return err
-		} else if !seen { // not to be told from one that does not exist
+		} else if !seen { // Cloud Controller's words differ here, and tell that it exists
 			return rest.Unprocessable("Organization with guid '%s' does not exist, or you do not have access to it.", guid)
 		}
 		err = access.MayWriteOrg(c.Ctx(), c.DB(), o, access.OrgWriters...)
@@ -120,13 +123,22 @@ func hasRole(c *rest.Call, o *access.Organization) bool {
 	return err == nil && ok
 }
 
-// addOrgs shares the domain, whose row is held, with organizations that do not have it yet.
-func (f *Family) addOrgs(ctx context.Context, tx bun.Tx, d *Domain, orgs []string) error {
-	orgs = slices.Compact(slices.Sorted(slices.Values(orgs)))
-	for _, org := range orgs {
+// holdOrgs holds organizations; "" is none. It comes before the domain, as where routes are made.
+func (f *Family) holdOrgs(ctx context.Context, tx bun.Tx, orgs []string) error {
+	for _, org := range slices.Compact(slices.Sorted(slices.Values(orgs))) {
+		if org == "" {
+			continue
+		}
 		if err := access.HoldOrg(ctx, f.DB, tx, org); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// addOrgs shares the domain with organizations that do not have it yet; all of them are held.
+func addOrgs(ctx context.Context, tx bun.Tx, d *Domain, orgs []string) error {
+	for _, org := range slices.Compact(slices.Sorted(slices.Values(orgs))) {
 		s := &sharedDomain{DomainGUID: d.GUID, OrgGUID: org}
 		has, err := tx.NewSelect().Model(s).Where("domain_guid = ? AND org_guid = ?", d.GUID, org).Exists(ctx)
 		if err == nil && !has {

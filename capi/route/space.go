@@ -50,13 +50,13 @@ func (f *Family) sharingRoutes() []rest.Route {
 	}
 }
 
-// sharing finds the route of a request about sharing, which the feature flag must allow. With roles the caller must have one
+// sharing finds the route of a request about sharing, which the feature flag must allow, whatever the route. With roles the caller must have one
 // of them in the route's space.
 func (f *Family) sharing(c *rest.Call, roles access.Roles) (*Route, error) {
-	r, err := f.Resource.Find(c, c.Arg("guid"))
-	if err == nil {
-		err = access.Enabled(c.Ctx(), c.DB(), "route_sharing")
+	if err := access.Enabled(c.Ctx(), c.DB(), "route_sharing"); err != nil {
+		return nil, err
 	}
+	r, err := f.Resource.Find(c, c.Arg("guid"))
 	if err == nil && roles != nil {
 		err = c.MayWriteSpace(r.SpaceGUID, roles...)
 	}

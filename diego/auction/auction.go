@@ -1,8 +1,8 @@
 // Package auction decides which cell runs which piece of work.
 //
 // It promises to be a pure function: the same work and cells give the same placements, without I/O, clock or chance.
-// The order is Diego's: one instance of each LRP first, then tasks, then the other instances; zones are balanced
-// before cells. It will not move anything that runs already, and it does not know who asks.
+// The order is Diego's: one instance of each LRP first, then tasks (in the order given, where Diego has the big ones first), then the
+// other instances; zones are balanced before cells. It will not move anything that runs already, and it does not know who asks.
 package auction
 
 import (
@@ -116,7 +116,8 @@ func (s *spread) add(cell, zone, n int) {
 	s.zones[zone] += n
 }
 
-// order gives the turns: an instance of each LRP that has none, then tasks, then the rest by index; the big ones first.
+// order gives the turns: an instance of each LRP that has none, then tasks, then the rest by index. Of LRPs the big ones
+// are first; tasks keep the order in which they were given, so that who waits longest is first.
 func (f *field) order(work []cf.Work) []int {
 	first := map[cf.ProcessID]int{}
 	for i, w := range work {
@@ -138,7 +139,10 @@ func (f *field) order(work []cf.Work) []int {
 		}
 	}
 	slices.SortStableFunc(order, func(a, b int) int {
-		return cmp.Or(cmp.Compare(turn[a], turn[b]), cmp.Compare(work[b].Need.MemoryMB, work[a].Need.MemoryMB))
+		if t := cmp.Compare(turn[a], turn[b]); t != 0 || turn[a] == 1 {
+			return t
+		}
+		return cmp.Compare(work[b].Need.MemoryMB, work[a].Need.MemoryMB)
 	})
 	return order
 }

@@ -56,6 +56,10 @@ func TestPlace(t *testing.T) {
 		{"full zone falls back", []cf.Work{lrp("p", 1, 10)}, []cf.CellState{holding, cell("c", "z2", 1, 1000)}, []string{"a"}},
 		{"first instances, then tasks, then the rest", []cf.Work{lrp("p", 1, 40), task("t", 40), lrp("p", 0, 40), lrp("q", 0, 40)},
 			[]cf.CellState{cell("a", "z", 120, 120)}, []string{"insufficient resources: disk, memory", "a", "a", "a"}},
+		{"tasks in their order", []cf.Work{task("old", 10), task("new", 95)}, []cf.CellState{cell("a", "z", 100, 100)},
+			[]string{"a", "insufficient resources: disk, memory"}},
+		{"a task that fits passes one that does not", []cf.Work{task("old", 95), task("new", 10)}, []cf.CellState{cell("a", "z", 50, 100)},
+			[]string{"insufficient resources: disk, memory", "a"}},
 		{"big ones first", []cf.Work{lrp("p", 0, 10), lrp("q", 0, 95)}, []cf.CellState{cell("a", "z", 100, 100)},
 			[]string{"insufficient resources: disk, memory", "a"}},
 	} {

@@ -31,8 +31,8 @@ const (
 	cellLost    = 10 * time.Second       // without a sign of life; with what follows, its instances are elsewhere within 15 s
 	bootGrace   = time.Minute            // for cells that start together with the brain
 	kickAfter   = 30 * time.Second       // a placement that its cell never claimed
-	rejectAfter = time.Minute            // a task that finds no room
-	expireAfter = 30 * time.Minute       // a task that nobody could even refuse
+	rejectAfter = time.Minute            // a task that finds no room though no other task takes it
+	expireAfter = 30 * time.Minute       // a task that did not begin
 	keepTask    = 2 * time.Minute        // a completed task, once it was told
 	keepCrash   = 24 * time.Hour         // a crash that nobody wants to hear of
 	stopPause   = 2 * time.Second        // before an instance that was told to stop is started anew
@@ -66,6 +66,8 @@ type BBS struct {
 	mu      sync.Mutex
 	seen    map[cf.CellID]time.Time // last sign of life of each cell
 	waiting map[cf.InstanceID]chan struct{}
+	asked   map[*start]bool // what cells were told to start and have not answered yet
+	unsure  bool            // work found no room while cells were asked, who perhaps refuse
 }
 
 var (
@@ -81,6 +83,7 @@ func (b *BBS) Start(ctx context.Context) error {
 	}
 	b.booted = time.Now()
 	b.seen, b.waiting = map[cf.CellID]time.Time{}, map[cf.InstanceID]chan struct{}{}
+	b.asked = map[*start]bool{}
 	b.work, b.calls = make(chan struct{}, 1), make(chan struct{}, startsAtOnce)
 	b.stops, b.news, b.tasks = chore.New(b.listStops), chore.New(b.listNews), chore.New(b.listDone)
 	run, cancel := context.WithCancel(context.WithoutCancel(ctx))

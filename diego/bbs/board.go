@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ingot/cf"
+	"ingot/diego/bbs/crash"
 	"ingot/diego/bbs/store"
 	"ingot/kit/sql"
 )
@@ -65,7 +66,7 @@ func (b *BBS) Crashed(ctx context.Context, c cf.Crash) error {
 		if c.At.IsZero() {
 			c.At = t.Now
 		}
-		if have.State == cf.LRPRunning && t.Now.Sub(have.Since) >= healthyAfter {
+		if have.State == cf.LRPRunning && t.Now.Sub(have.Since) >= crash.Healthy {
 			have.Crashes = 0
 		}
 		have.Crashes++
@@ -79,7 +80,7 @@ func (b *BBS) Crashed(ctx context.Context, c cf.Crash) error {
 			return err
 		}
 		t.Place = true // there is room again, and perhaps a timer to set
-		wait, never := restartAfter(have.Crashes)
+		wait, never := crash.RestartAfter(have.Crashes)
 		switch {
 		case never:
 			return t.Crash(ctx, *have, time.Time{})
@@ -107,6 +108,19 @@ func (b *BBS) Stopped(ctx context.Context, a cf.ActualLRP) error {
 		}
 		return t.Fresh(ctx, *have, "", time.Time{})
 	})
+}
+
+// Refused implements cf.LRPBoard.
+func (b *BBS) Refused(ctx context.Context, a cf.ActualLRP, why string) error {
+	b.alive(a.Cell)
+	return b.takeBack(ctx, a, why, false)
+}
+
+// Room implements cf.LRPBoard.
+func (b *BBS) Room(_ context.Context, cell cf.CellID) error {
+	b.alive(cell)
+	b.wake()
+	return nil
 }
 
 // Holds implements cf.LRPBoard. What was placed on the cell by an earlier run of the brain and never begun is placed

@@ -11,6 +11,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"ingot/cf"
+	"ingot/diego/bbs/crash"
 )
 
 func TestReportsOfOthersAreRefused(t *testing.T) {
@@ -59,7 +60,7 @@ func TestReportsRepeat(t *testing.T) {
 func TestCrashCurve(t *testing.T) {
 	want := []time.Duration{0, 0, 0, 30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 16 * time.Minute, 16 * time.Minute}
 	for i := 1; i <= 300; i++ {
-		wait, never := restartAfter(i)
+		wait, never := crash.RestartAfter(i)
 		if i <= 200 && (never || wait != want[min(i, 10)-1]) || i > 200 && !never {
 			t.Errorf("crash %d: %v %v", i, wait, never)
 		}
@@ -95,7 +96,7 @@ func TestCrashesBackOff(t *testing.T) {
 			t.Errorf("told %+v", get(&w.mu, &w.crashes))
 		}
 		a := w.up(0)
-		time.Sleep(healthyAfter)
+		time.Sleep(crash.Healthy)
 		w.must(w.Crashed(ctx, cf.Crash{ActualLRP: a}))
 		if b := w.all()[0]; b.Crashes != 1 || b.Cell == "" {
 			t.Errorf("after 5 healthy minutes: %+v", b)
@@ -107,7 +108,7 @@ func TestCrashesBackOff(t *testing.T) {
 func TestClockIsSetBack(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		w.must(w.Desire(ctx, web(1)))
-		for range immediateRestarts + 1 {
+		for range crash.Immediate + 1 {
 			w.must(w.Crashed(ctx, cf.Crash{ActualLRP: w.up(0)}))
 		}
 		w.must(w.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {

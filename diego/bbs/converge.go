@@ -1,6 +1,7 @@
 package bbs
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"ingot/cf"
+	"ingot/diego/bbs/crash"
 	"ingot/diego/bbs/store"
 	"ingot/kit/sql"
 )
@@ -163,7 +165,9 @@ func (b *BBS) convergeTasks(ctx context.Context, now time.Time) error {
 				return err
 			}
 		case now.Sub(r.Created.Time()) >= expireAfter:
-			step = func(ctx context.Context, t *store.Txn, r store.Task) error { return t.Fail(ctx, r, taskExpired) }
+			step = func(ctx context.Context, t *store.Txn, r store.Task) error {
+				return t.Fail(ctx, r, cmp.Or(r.Body.V.Reason, taskExpired))
+			}
 		case r.Cell != "" && !within(kickAfter, r.Placed.Time(), now) && now.Sub(b.booted) >= kickAfter:
 			step = func(ctx context.Context, t *store.Txn, r store.Task) error { return t.Unplace(ctx, r) }
 		default:
@@ -189,7 +193,7 @@ func (b *BBS) convergeTasks(ctx context.Context, now time.Time) error {
 // restartCrashed lets the crashed instances whose wait is over look for a cell.
 func (b *BBS) restartCrashed(ctx context.Context, now time.Time) error {
 	due := func(q *bun.SelectQuery) *bun.SelectQuery { // nobody waits longer but where the clock was set back
-		return q.Where("state = ?", cf.LRPCrashed).Where("due > 0").Where("due <= ? OR due > ?", sql.At(now), sql.At(now.Add(longestBackoff)))
+		return q.Where("state = ?", cf.LRPCrashed).Where("due > 0").Where("due <= ? OR due > ?", sql.At(now), sql.At(now.Add(crash.Longest)))
 	}
 	if some, err := store.Instances(ctx, b.DB.Read(), due); err != nil || len(some) == 0 {
 		return err

@@ -149,7 +149,7 @@ func newWorld(t testing.TB) *world {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			for id := range w.present {
-				out = append(out, cf.CellState{ID: id, Stacks: []string{"cflinuxfs4"}, Free: cf.Resources{MemoryMB: w.free - 64*len(w.running)}})
+				out = append(out, cf.CellState{ID: id, Stacks: []string{"cflinuxfs4"}, Free: cf.Resources{MemoryMB: w.free - 64*(len(w.running)+len(w.tasks))}})
 			}
 			return out, nil
 		},

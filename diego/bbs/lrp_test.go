@@ -245,6 +245,26 @@ func TestRefusedPlacement(t *testing.T) {
 	})
 }
 
+// An instance that its cell gives back has not crashed.
+func TestInstanceRefusedByItsCell(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		w.must(w.Desire(ctx, web(1)))
+		a := w.all()[0]
+		w.must(w.Claimed(ctx, a))
+		w.must(w.Refused(ctx, a, "insufficient resources: disk"))
+		if b := w.all()[0]; b.Placement != "insufficient resources: disk" || b.Cell != "" || b.State != cf.LRPUnclaimed || b.Crashes != 0 {
+			t.Errorf("refused: %+v", b)
+		}
+		if err := w.Refused(ctx, a, "again"); !cf.IsKind(err, cf.KindConflict) {
+			t.Errorf("told twice: %v", err)
+		}
+		time.Sleep(presence)
+		if b := w.all()[0]; b.Placement != "" || b.Instance == a.Instance || w.on()[b.Instance].LRP != "proc-1" || len(get(&w.mu, &w.crashes)) != 0 {
+			t.Errorf("placed: %+v, crashes %v", b, get(&w.mu, &w.crashes))
+		}
+	})
+}
+
 func TestNoRoomIsToldAndRetried(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		set(&w.mu, &w.free, 100)
@@ -257,6 +277,31 @@ func TestNoRoomIsToldAndRetried(t *testing.T) {
 		w.must(w.Stopped(ctx, cf.ActualLRP{Instance: "somebody-else", Cell: "cell-1"})) // room again
 		if have = w.all(); have[1].Cell == "" || have[1].Placement != "" {
 			t.Errorf("%+v", have[1])
+		}
+	})
+}
+
+// A cell that has not answered yet may not count what it was told to start.
+func TestUnansweredStartHoldsItsRoom(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		answer := make(chan struct{})
+		start := w.cells.startLRP
+		set(&w.cells.mu, &w.cells.startLRP, func(ctx context.Context, c cf.CellID, d cf.DesiredLRP, a cf.ActualLRP) error {
+			<-answer
+			return start(ctx, c, d, a)
+		})
+		set(&w.mu, &w.free, 100)
+		w.must(w.Desire(ctx, web(1)))
+		w.settle()
+		d := web(2)
+		d.Updated = d.Updated.Add(1)
+		w.must(w.Desire(ctx, d))
+		if have := w.all(); have[0].Cell == "" || have[1].Cell != "" || have[1].Placement != "" {
+			t.Errorf("before the answer: %+v", have)
+		}
+		close(answer)
+		if have := w.all(); have[1].Cell != "" || have[1].Placement != "insufficient resources: memory" {
+			t.Errorf("after the answer: %+v", have)
 		}
 	})
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -28,12 +30,20 @@ type start struct {
 	task    *cf.Task // instead of an LRP
 }
 
+func (s *start) need() cf.Resources {
+	if s.task != nil {
+		return need(s.task.Limits)
+	}
+	return need(s.desired.Limits)
+}
+
 // place finds cells for what waits for one. It answers when it should be called again; 0 = when something happens.
 func (b *BBS) place(ctx context.Context) (again time.Duration, err error) {
 	work, err := b.waitingWork(ctx)
 	if err != nil || len(work) == 0 {
 		return 0, err
 	}
+	asked := b.unanswered() // before the cells are: who has answered counts what it took
 	cells, err := b.cells(ctx)
 	if err != nil {
 		return 0, err
@@ -41,8 +51,15 @@ func (b *BBS) place(ctx context.Context) (again time.Duration, err error) {
 	if len(cells) == 0 && time.Since(b.booted) < bootGrace {
 		return bootRetry, nil // they are starting, too
 	}
+	reckon(cells, asked)
 	placed := b.Auction(work, cells)
-	var starts []start
+	if len(asked) > 0 { // whether there is no room is known when they have answered
+		placed = slices.DeleteFunc(placed, func(p cf.Placement) bool { return p.Cell == "" })
+	}
+	b.mu.Lock()
+	b.unsure = len(placed) < len(work)
+	b.mu.Unlock()
+	var starts []*start
 	err = b.write(ctx, func(ctx context.Context, t *store.Txn) (err error) {
 		starts, err = assign(ctx, t, placed)
 		return err
@@ -55,6 +72,42 @@ func (b *BBS) place(ctx context.Context) (again time.Duration, err error) {
 		return time.Millisecond, nil // there is more
 	}
 	return 0, nil
+}
+
+// unanswered lists what cells were asked to start and have not answered yet.
+func (b *BBS) unanswered() []*start {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Collect(maps.Keys(b.asked))
+}
+
+// answered is called when a cell answered s, or will not any more.
+func (b *BBS) answered(s *start) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if delete(b.asked, s); b.unsure {
+		b.wake()
+	}
+}
+
+// reckon counts in what the cells were asked to start: whether what they say of themselves counts it nobody knows.
+func reckon(cells []cf.CellState, asked []*start) {
+	for i := range cells {
+		c := &cells[i]
+		for _, s := range asked {
+			if s.cell != c.ID {
+				continue
+			}
+			n := s.need()
+			c.Free.MemoryMB, c.Free.DiskMB, c.Free.Containers = c.Free.MemoryMB-n.MemoryMB, c.Free.DiskMB-n.DiskMB, c.Free.Containers-n.Containers
+			if s.task == nil {
+				if c.Processes = maps.Clone(c.Processes); c.Processes == nil {
+					c.Processes = map[cf.ProcessID]int{}
+				}
+				c.Processes[s.desired.ID]++
+			}
+		}
+	}
 }
 
 // cells lists the cells that are present.
@@ -113,8 +166,8 @@ func need(l cf.Limits) cf.Resources {
 }
 
 // assign writes down what the auction decided, before any cell hears of it. Work that changed since is left alone.
-func assign(ctx context.Context, t *store.Txn, placed []cf.Placement) ([]start, error) {
-	var starts []start
+func assign(ctx context.Context, t *store.Txn, placed []cf.Placement) ([]*start, error) {
+	var starts []*start
 	for _, p := range placed {
 		var s *start
 		var err error
@@ -127,7 +180,7 @@ func assign(ctx context.Context, t *store.Txn, placed []cf.Placement) ([]start, 
 			return nil, err
 		}
 		if s != nil {
-			starts = append(starts, *s)
+			starts = append(starts, s)
 		}
 	}
 	return starts, nil
@@ -169,20 +222,45 @@ func assignTask(ctx context.Context, t *store.Txn, p cf.Placement) (*start, erro
 		return nil, err
 	}
 	if p.Cell == "" {
-		if p.Never || p.Error != "" && t.Now.Sub(r.Body.V.Created) >= rejectAfter {
-			return nil, t.Fail(ctx, *r, p.Error)
-		}
-		return nil, nil
+		return nil, refuseTask(ctx, t, r, p)
 	}
-	r.Body.V.Cell, r.Placed = p.Cell, sql.At(t.Now)
+	r.Body.V.Cell, r.Body.V.Reason, r.Placed = p.Cell, "", sql.At(t.Now)
 	return &start{cell: p.Cell, task: &r.Body.V}, t.SaveTask(ctx, *r)
+}
+
+// refuseTask lets a task wait for its turn, or fails it: one that could never fit at once, others when long enough no
+// task was on the cells, so that what takes the room will hardly end by itself.
+func refuseTask(ctx context.Context, t *store.Txn, r *store.Task, p cf.Placement) error {
+	if p.Never {
+		return t.Fail(ctx, *r, p.Error)
+	}
+	if t.Now.Sub(r.Body.V.Created) >= rejectAfter {
+		busy, err := t.TasksSince(ctx, rejectAfter)
+		if err != nil {
+			return err
+		}
+		if !busy {
+			return t.Fail(ctx, *r, p.Error)
+		}
+	}
+	if r.Body.V.Reason == p.Error {
+		return nil
+	}
+	r.Body.V.Reason = p.Error // what it fails with should it expire
+	return t.SaveTask(ctx, *r)
 }
 
 // startAll tells the cells. It does not wait for them: a cell that hangs must not keep the loop from seeing that another
 // one is lost.
-func (b *BBS) startAll(ctx context.Context, starts []start) {
+func (b *BBS) startAll(ctx context.Context, starts []*start) {
+	b.mu.Lock()
+	for _, s := range starts {
+		b.asked[s] = true
+	}
+	b.mu.Unlock()
 	for _, s := range starts {
 		b.running.Go(func() {
+			defer b.answered(s)
 			select {
 			case b.calls <- struct{}{}:
 				defer func() { <-b.calls }()
@@ -196,7 +274,7 @@ func (b *BBS) startAll(ctx context.Context, starts []start) {
 	}
 }
 
-func (b *BBS) tell(ctx context.Context, s start) error {
+func (b *BBS) tell(ctx context.Context, s *start) error {
 	call, cancel := context.WithTimeout(ctx, cellTimeout)
 	defer cancel()
 	if s.task != nil {
@@ -207,34 +285,55 @@ func (b *BBS) tell(ctx context.Context, s start) error {
 
 // refused takes back a placement. A cell without room has not taken the work; after any other error it may have, so
 // that it is told to stop the instance. A task needs no such word: it begins only with TaskStarted, which is refused.
-func (b *BBS) refused(ctx context.Context, s start, cause error) {
+func (b *BBS) refused(ctx context.Context, s *start, cause error) {
 	noRoom := cf.IsKind(cause, cf.KindNoRoom)
 	words := "unable to communicate to compatible cells"
 	if e := (*cf.Error)(nil); noRoom && errors.As(cause, &e) && e.Public != "" {
 		words = e.Public
 	}
-	err := b.write(ctx, func(ctx context.Context, t *store.Txn) error {
-		defer func() { t.Place = false }() // at the next look at the cells, not at once
-		if s.task != nil {
-			r, err := t.Task(ctx, s.task.ID)
-			if err != nil || r.State != cf.TaskPending || r.Cell != s.cell {
-				return err
-			}
-			return t.Unplace(ctx, *r)
-		}
-		a, err := t.Current(ctx, s.actual.Instance, s.cell)
-		if cf.IsKind(err, cf.KindConflict) {
-			return nil // undesired in between
-		}
+	var err error
+	if s.task != nil {
+		err = b.takeBackTask(ctx, *s.task, cf.TaskPending, words)
+	} else {
+		err = b.takeBack(ctx, s.actual, words, !noRoom)
+	}
+	if cf.IsKind(err, cf.KindConflict) {
+		err = nil // undesired in between, or begun
+	}
+	slog.Warn("bbs: cell did not take work", "cell", s.cell, "lrp", s.actual.LRP, "index", s.actual.Index, "error", errors.Join(cause, err))
+}
+
+// takeBack empties the slot of an instance that did not run. It waits again: until the next look at the cells, not at once.
+func (b *BBS) takeBack(ctx context.Context, a cf.ActualLRP, why string, stop bool) error {
+	return b.write(ctx, func(ctx context.Context, t *store.Txn) error {
+		have, err := t.Current(ctx, a.Instance, a.Cell)
 		if err != nil {
 			return err
 		}
-		if noRoom {
-			err = t.Gone(ctx, *a)
+		if stop {
+			err = t.Retire(ctx, *have)
 		} else {
-			err = t.Retire(ctx, *a)
+			err = t.Gone(ctx, *have)
 		}
-		return errors.Join(err, t.Fresh(ctx, *a, words, time.Time{}))
+		err = errors.Join(err, t.Fresh(ctx, *have, why, time.Time{}))
+		t.Place = false
+		return err
 	})
-	slog.Warn("bbs: cell did not take work", "cell", s.cell, "lrp", s.actual.LRP, "index", s.actual.Index, "error", errors.Join(cause, err))
+}
+
+// takeBackTask is takeBack for a task, which was in that state.
+func (b *BBS) takeBackTask(ctx context.Context, task cf.Task, was cf.TaskState, why string) error {
+	return b.write(ctx, func(ctx context.Context, t *store.Txn) error {
+		r, err := t.Task(ctx, task.ID)
+		if err != nil {
+			return err
+		}
+		if r.State != was || r.Cell != task.Cell {
+			return store.Conflict("task %s is not for cell %s", task.ID, task.Cell)
+		}
+		r.Body.V.State, r.Body.V.Reason = cf.TaskPending, why
+		err = t.Unplace(ctx, *r)
+		t.Place = false
+		return err
+	})
 }

@@ -80,6 +80,12 @@ func (b *BBS) TaskStarted(ctx context.Context, id cf.TaskID, cell cf.CellID) err
 	})
 }
 
+// TaskRefused implements cf.LRPBoard.
+func (b *BBS) TaskRefused(ctx context.Context, id cf.TaskID, cell cf.CellID, why string) error {
+	b.alive(cell)
+	return b.takeBackTask(ctx, cf.Task{ID: id, Cell: cell}, cf.TaskRunning, why)
+}
+
 // TaskDone implements cf.LRPBoard. The first report counts.
 func (b *BBS) TaskDone(ctx context.Context, done cf.Task) error {
 	b.alive(done.Cell)

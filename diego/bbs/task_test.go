@@ -123,6 +123,102 @@ func TestTaskWithoutRoom(t *testing.T) {
 	}
 }
 
+// ends reports the end of a task that runs on the cell.
+func (w *world) ends(id cf.TaskID) {
+	w.t.Helper()
+	done, ok := clone(w, w.tasks)[id]
+	if !ok {
+		w.t.Fatalf("%s is not on the cell", id)
+	}
+	w.must(w.cells.CancelTask(ctx, "cell-1", id)) // its room is free
+	w.must(w.TaskDone(ctx, done))
+	w.settle()
+}
+
+// Tasks that take each other's room wait for each other, the oldest first; one that waits for instances only fails.
+func TestTasksWaitTheirTurn(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		set(&w.mu, &w.free, 64)
+		for _, id := range []string{"a", "c", "b"} {
+			w.must(w.Run(ctx, job(id)))
+			time.Sleep(time.Millisecond)
+		}
+		for i, id := range []cf.TaskID{"a", "c", "b"} {
+			w.settle()
+			w.must(w.TaskStarted(ctx, id, "cell-1"))
+			time.Sleep(5 * time.Minute)
+			if w.settle(); len(get(&w.mu, &w.done)) != i || len(clone(w, w.tasks)) != 1 {
+				t.Fatalf("before %s: on the cell %v, told %+v", id, clone(w, w.tasks), get(&w.mu, &w.done))
+			}
+			w.ends(id)
+		}
+		w.must(w.Desire(ctx, web(1)))
+		w.must(w.Run(ctx, job("d")))
+		time.Sleep(rejectAfter + 2*presence)
+		if w.settle(); len(get(&w.mu, &w.done)) != 4 || get(&w.mu, &w.done)[3].Reason != "insufficient resources: memory" {
+			t.Errorf("told %+v", get(&w.mu, &w.done))
+		}
+	})
+}
+
+// A minute after its creation a task may still wait for the room of one that has just ended.
+func TestRoomOfATaskThatJustEnded(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		set(&w.mu, &w.free, 64)
+		w.must(w.Run(ctx, job("a")))
+		w.settle()
+		w.must(w.TaskStarted(ctx, "a", "cell-1"))
+		w.must(w.Run(ctx, job("b")))
+		time.Sleep(3 * time.Minute)
+		w.must(w.TaskDone(ctx, clone(w, w.tasks)["a"]))
+		time.Sleep(presence + time.Second) // the container still stands
+		w.must(w.cells.CancelTask(ctx, "cell-1", "a"))
+		w.must(w.Room(ctx, "cell-1"))
+		if w.settle(); len(get(&w.mu, &w.done)) != 1 || clone(w, w.tasks)["b"].ID == "" {
+			t.Errorf("on the cell %v, told %+v", clone(w, w.tasks), get(&w.mu, &w.done))
+		}
+	})
+}
+
+// What a cell gives back waits in the store, and not for ever.
+func TestTaskRefusedByItsCell(t *testing.T) {
+	bubble(t, func(t *testing.T, w *world) {
+		begin := time.Now()
+		w.must(w.Run(ctx, job("t")))
+		w.settle()
+		w.must(w.TaskStarted(ctx, "t", "cell-1"))
+		if err := w.TaskRefused(ctx, "t", "cell-2", "no"); !cf.IsKind(err, cf.KindConflict) {
+			t.Errorf("by another cell: %v", err)
+		}
+		w.must(w.cells.CancelTask(ctx, "cell-1", "t"))
+		w.must(w.TaskRefused(ctx, "t", "cell-1", "insufficient resources: disk"))
+		if w.settle(); len(clone(w, w.tasks)) != 0 {
+			t.Error("placed again at once")
+		}
+		w.kill()
+		w.boot()
+		w.settle()
+		if clone(w, w.tasks)["t"].ID != "t" || len(get(&w.mu, &w.done)) != 0 {
+			t.Fatalf("after a restart: on the cell %v, told %+v", clone(w, w.tasks), get(&w.mu, &w.done))
+		}
+		for time.Since(begin) < expireAfter+time.Minute {
+			if _, ok := clone(w, w.tasks)["t"]; ok {
+				w.must(w.TaskStarted(ctx, "t", "cell-1"))
+				w.must(w.cells.CancelTask(ctx, "cell-1", "t"))
+				w.must(w.TaskRefused(ctx, "t", "cell-1", "insufficient resources: disk"))
+			}
+			time.Sleep(presence / 2)
+			w.settle()
+		}
+		if len(get(&w.mu, &w.done)) != 1 || get(&w.mu, &w.done)[0].Reason != "insufficient resources: disk" {
+			t.Errorf("told %+v", get(&w.mu, &w.done))
+		}
+		if err := w.TaskRefused(ctx, "t", "cell-1", "no"); !cf.IsKind(err, cf.KindConflict) {
+			t.Errorf("a completed task: %v", err)
+		}
+	})
+}
+
 func TestTaskExpires(t *testing.T) {
 	bubble(t, func(t *testing.T, w *world) {
 		set(&w.cells.mu, &w.cells.list, func(context.Context) ([]cf.CellState, error) { return nil, errors.New("no answer") })

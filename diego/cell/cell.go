@@ -25,7 +25,9 @@ import (
 
 	"ingot/cf"
 	"ingot/diego/cell/fetch"
+	"ingot/diego/cell/line"
 	"ingot/diego/cell/meter"
+	"ingot/diego/cell/report"
 	"ingot/diego/cell/room"
 	"ingot/diego/cell/show"
 	"ingot/kit/run"
@@ -64,6 +66,7 @@ type Cell struct {
 	mounts   []cf.BindMount // what every container shows
 	room     room.Room
 	host     meter.Host
+	crowd    line.Crowd
 	helpers  fs.FS // in the place of the embedded ones: tests
 
 	mu       sync.Mutex
@@ -357,35 +360,18 @@ func (c *Cell) Stats(ctx context.Context, id cf.CellID, app cf.AppID) (map[cf.In
 	return out, nil
 }
 
-// report tells the board, again and again until it has heard. wanted is false when the board wants nothing more of the
-// instance or task; heard is false when the cell stops before.
+// report tells the board, again and again until it has heard: see report.Tell. heard is false when the cell stops before.
 func (c *Cell) report(ctx context.Context, what string, tell func(context.Context) error) (heard, wanted bool) {
-	for wait, first := c.times.retry, true; ; wait, first = min(2*wait, 5*time.Second), false {
-		err := tell(ctx)
-		switch {
-		case err == nil:
-			return true, true
-		case cf.IsKind(err, cf.KindConflict), cf.IsKind(err, cf.KindNotFound):
-			return true, false
-		case ctx.Err() != nil:
-			return false, true
-		case first:
-			slog.Warn("the board does not hear; will repeat", "cell", c.ID, "report", what, "error", err)
-		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return false, true
-		}
-	}
+	return report.Tell(ctx, c.times.retry, slog.With("cell", c.ID, "report", what), tell)
 }
 
-// destroy leaves nothing of a container. What cannot be removed now is found at the next start.
+// destroy leaves nothing of a container and takes its room back. What cannot be removed now is found at the next start.
 func (c *Cell) destroy(ctx context.Context, handle string) error {
 	var err error
 	for wait := c.times.retry; wait < 30*c.times.retry; wait *= 2 {
-		if err = c.Containers.Delete(ctx, handle); err == nil || ctx.Err() != nil {
-			return err
+		if err = c.Containers.Delete(ctx, handle); err == nil {
+			c.room.Give(handle)
+			return nil
 		}
 		select {
 		case <-time.After(wait):

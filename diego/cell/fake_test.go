@@ -239,6 +239,7 @@ type board struct {
 	started []cf.ActualLRP
 	crashes []cf.Crash
 	done    []cf.Task
+	why     string           // of the last that was refused
 	refuse  map[string]error // by verb
 	lrps    []cf.ActualLRP   // what it holds
 	desired []cf.DesiredLRP
@@ -269,6 +270,13 @@ func (b *board) Crashed(_ context.Context, c cf.Crash) error {
 }
 func (b *board) Stopped(_ context.Context, a cf.ActualLRP) error {
 	return b.hear("stopped", string(a.Instance), nil)
+}
+func (b *board) Refused(_ context.Context, a cf.ActualLRP, why string) error {
+	return b.hear("refused", string(a.Instance), func() { b.why = why })
+}
+func (b *board) Room(_ context.Context, id cf.CellID) error { return b.hear("room", string(id), nil) }
+func (b *board) TaskRefused(_ context.Context, id cf.TaskID, _ cf.CellID, why string) error {
+	return b.hear("task refused", string(id), func() { b.why = why })
 }
 func (b *board) TaskStarted(_ context.Context, id cf.TaskID, _ cf.CellID) error {
 	return b.hear("task started", string(id), nil)

@@ -18,6 +18,7 @@ import (
 	"ingot/diego/cell/env"
 	"ingot/diego/cell/line"
 	"ingot/diego/cell/meter"
+	"ingot/diego/cell/room"
 	"ingot/diego/cell/show"
 )
 
@@ -49,6 +50,7 @@ const (
 	left                       // Ingot stops; the container stays
 	stopped                    // it was asked to
 	unwanted                   // the board does not want it
+	refused                    // there was no room for it
 	crashed
 )
 
@@ -62,7 +64,7 @@ func (c *Cell) newLRP(d cf.DesiredLRP, a cf.ActualLRP) *lrp {
 	l := &lrp{c: c, actual: a}
 	l.desired.Store(&d)
 	l.asked, l.stop = context.WithCancel(context.Background())
-	l.log = line.New(c.Logs, a.AppID, strconv.Itoa(a.Index), l.tags(), d.Limits.LogBytesPerSec)
+	l.log = c.crowd.Log(c.Logs, a.AppID, strconv.Itoa(a.Index), l.tags(), d.Limits.LogBytesPerSec)
 	sources := []string{cf.SourceApp + "/PROC/" + strings.ToUpper(d.Type)}
 	for _, s := range d.Sidecars {
 		sources = append(sources, sources[0]+"/SIDECAR/"+strings.ToUpper(s.Name))
@@ -106,7 +108,7 @@ func (l *lrp) run(ctx context.Context) {
 // begin creates the container and starts the app in it, or takes up the one that was found.
 func (l *lrp) begin(ctx context.Context) ending {
 	if l.found {
-		if err := l.c.Containers.Attach(ctx, l.handle(), l.streams()); err != nil {
+		if err := l.c.Containers.Attach(ctx, l.handle(), l.out.Streams); err != nil {
 			slog.Warn("output of a running instance is lost", "cell", l.c.ID, "instance", l.handle(), "error", err)
 		}
 		return ending{}
@@ -133,6 +135,9 @@ func (l *lrp) begin(ctx context.Context) ending {
 	}
 	slog.Error("instance was not created", "cell", l.c.ID, "instance", l.handle(), "error", err)
 	l.log.Warn(cf.SourceCell, "Cell %s failed to create container for instance %s: %s", l.c.ID, l.handle(), words(err))
+	if cf.IsKind(err, cf.KindNoRoom) { // the disk is fuller than the auction could know
+		return ending{kind: refused, text: room.ErrNone.Error() + ": " + words(err)}
+	}
 	return ending{kind: crashed, text: "failed to initialize container: " + words(err)}
 }
 
@@ -157,7 +162,7 @@ func (l *lrp) make(ctx, soon context.Context) error {
 		return fmt.Errorf("create container: %w", err)
 	}
 	l.log.Tell(cf.SourceCell, "Cell %s successfully created container for instance %s", l.c.ID, l.handle())
-	if err := l.c.Containers.Start(ctx, l.handle(), l.streams()); err != nil {
+	if err := l.c.Containers.Start(ctx, l.handle(), l.out.Streams); err != nil {
 		return fmt.Errorf("start container: %w", err)
 	}
 	l.c.Gate.Step("container started")
@@ -191,8 +196,6 @@ func limits(l cf.Limits) cf.Limits {
 	}
 	return l
 }
-
-func (l *lrp) streams() cf.Streams { return cf.Streams{Out: l.out.Out, Err: l.out.Err} }
 
 // watch waits for the first reason to end, and ends the app unless it ended itself.
 func (l *lrp) watch(ctx context.Context) ending {
@@ -255,13 +258,13 @@ func (l *lrp) exitedWith(ctx context.Context, x exitOf) ending {
 }
 
 // end reports and removes. A crash is reported while its container still stands, so that the next start finds it when
-// Ingot is killed before; a stop is reported when nothing is left.
+// Ingot is killed before; a stop, or that there was no room, is reported when nothing is left.
 func (l *lrp) end(ctx context.Context, e ending) {
 	if e.kind == left {
 		return
 	}
 	c := l.c
-	c.room.Give(l.handle())
+	c.room.Ended(l.handle())
 	c.mu.Lock()
 	delete(c.lrps, l.actual.Instance)
 	c.mu.Unlock()
@@ -277,9 +280,19 @@ func (l *lrp) end(ctx context.Context, e ending) {
 	} else {
 		l.log.Tell(cf.SourceCell, "Cell %s successfully destroyed container for instance %s", c.ID, l.handle())
 	}
-	if e.kind == stopped {
+	switch e.kind {
+	case stopped:
 		c.report(ctx, "stopped", func(ctx context.Context) error { return c.Board.Stopped(ctx, l.actual) })
+	case refused:
+		c.report(ctx, "refused", func(ctx context.Context) error { return c.Board.Refused(ctx, l.actual, e.text) })
+	default:
+		c.tellRoom(ctx)
 	}
+}
+
+// tellRoom tells the board, which knows that something ended, that its container is gone.
+func (c *Cell) tellRoom(ctx context.Context) {
+	c.report(ctx, "room", func(ctx context.Context) error { return c.Board.Room(ctx, c.ID) })
 }
 
 // words are what a user may read of an error.

@@ -263,15 +263,55 @@ func TestBoardThatIsDeafForAWhile(t *testing.T) {
 func TestCreationFails(t *testing.T) {
 	w := newWorld(t)
 	w.host.create = func(cf.ContainerSpec) error {
-		return cf.Wrap(cf.KindNoRoom, "", "no address is left", errors.New("private"))
+		return cf.Wrap(cf.KindUnavailable, "", "no loop device", errors.New("private"))
 	}
 	w.start()
 	w.startLRP(w.lrp())
 	w.hears("crashed i-1")
-	if got := w.board.crashes[0].Text; got != "failed to initialize container: no address is left" {
+	if got := w.board.crashes[0].Text; got != "failed to initialize container: no loop device" {
 		t.Errorf("crash %q", got)
 	}
-	w.says("[CELL]! Cell cell-1 failed to create container for instance i-1: no address is left")
+	w.says("[CELL]! Cell cell-1 failed to create container for instance i-1: no loop device")
+}
+
+// What garden has no room for is no crash.
+func TestInstanceWithoutRoomGoesBack(t *testing.T) {
+	w := newWorld(t)
+	w.host.create = func(cf.ContainerSpec) error {
+		return cf.Wrap(cf.KindNoRoom, "", "no disk is left", errors.New("private"))
+	}
+	w.start()
+	w.startLRP(w.lrp())
+	w.hears("refused i-1")
+	s, err := w.List(t.Context())
+	if err != nil || s[0].Free != s[0].Total || len(s[0].Processes) != 0 || w.board.why != "insufficient resources: no disk is left" {
+		t.Errorf("free %+v (%v): %s", s, err, w.board.why)
+	}
+	if w.board.heard("crashed i-1") || w.board.heard("room cell-1") {
+		t.Errorf("the board heard %q", w.board.said)
+	}
+}
+
+// The memory of what ended is free at once, its disk when the container is gone; then the board hears that there is room.
+func TestDiskIsTakenUntilTheContainerIsGone(t *testing.T) {
+	w := newWorld(t)
+	w.host.main = func(context.Context, cf.Program, cf.Streams, <-chan int) int { return 1 }
+	w.board.set("crashed", errors.New("not now"))
+	w.start()
+	w.startLRP(w.lrp())
+	free := func() cf.Resources {
+		s, err := w.List(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s[0].Free
+	}
+	w.await("memory", func() bool { return w.host.count() == 1 && free().MemoryMB == 4096 && free().DiskMB == 8192-128 })
+	w.board.set("crashed", nil)
+	w.hears("room cell-1")
+	if f := free(); f.DiskMB != 8192 || w.host.count() != 0 {
+		t.Errorf("free %+v", f)
+	}
 }
 
 func TestDropletIsGone(t *testing.T) {

@@ -32,6 +32,7 @@ func (c *Cell) reconcile(ctx context.Context) error {
 	byHandle := map[string]cf.ContainerInfo{}
 	for _, i := range stand {
 		byHandle[i.Spec.Handle] = i
+		c.room.Hold(i.Spec.Handle, i.Spec.Limits) // until it is destroyed
 	}
 	want := map[cf.ProcessID]cf.DesiredLRP{}
 	for _, d := range desired {

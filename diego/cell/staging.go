@@ -3,7 +3,6 @@ package cell
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +19,7 @@ import (
 	"ingot/cf"
 	"ingot/diego/cell/env"
 	"ingot/diego/cell/fetch"
+	"ingot/diego/cell/result"
 	"ingot/diego/cell/show"
 )
 
@@ -32,9 +32,6 @@ const (
 	resultAt   = "/tmp/result.json"
 	newCache   = "/tmp/output-cache"
 )
-
-// maxResult bounds the result document.
-const maxResult = 1 << 20
 
 // stage builds a droplet: a container that idles, the build as a second program in it, and its files read out while it
 // still stands.
@@ -69,7 +66,7 @@ func (k *task) stage(limited, ctx context.Context) (*cf.StagingResult, error) {
 	}
 	args = append(args, "-skipDetect="+strconv.FormatBool(skip))
 	k.c.Gate.Step("build container started")
-	x, err := k.c.Containers.Exec(limited, k.handle(), cf.Program{Args: args, Env: k.env, Dir: env.Home, User: "vcap"}, k.streams())
+	x, err := k.c.Containers.Exec(limited, k.handle(), cf.Program{Args: args, Env: k.env, Dir: env.Home, User: "vcap"}, k.out.Streams)
 	if err != nil {
 		return nil, fmt.Errorf("run the build: %w", err)
 	}
@@ -158,6 +155,8 @@ func (k *task) upload(ctx context.Context) (*cf.StagingResult, error) {
 			return fmt.Errorf("upload droplet: %w", err)
 		}
 		result.Droplet, result.SHA256, result.Size = blob.Key, blob.SHA256, blob.Size
+		// Probably it is started next, and here, so it is unpacked while its client reads the log; an error is the start's to tell.
+		k.c.work.Go(func() { _, _ = k.c.layer(k.c.ctx, k.cf.Stack, blob.Key, k.cf.Limits.DiskMB) })
 		k.c.Gate.Step("droplet uploaded")
 		k.log.Tell(k.cf.SourceType, "Uploaded droplet (%s)", size(blob.Size))
 		return nil
@@ -201,29 +200,17 @@ func (k *task) cat(ctx context.Context, file string, w io.Writer) error {
 	return err
 }
 
-// result reads the document that the build leaves (buildpackapplifecycle's StagingResult, and detect_output of ours).
-func (k *task) result(ctx context.Context) (*cf.StagingResult, error) {
-	var doc struct {
-		Lifecycle struct {
-			Buildpacks []cf.DetectedBuildpack `json:"buildpacks"`
-		} `json:"lifecycle_metadata"`
-		ProcessTypes map[string]string `json:"process_types"`
-		Metadata     string            `json:"execution_metadata"`
-	}
-	var text []byte
-	_, err := k.read(ctx, resultAt, func(r io.Reader) (cf.Blob, error) {
-		var err error
-		text, err = io.ReadAll(io.LimitReader(r, maxResult))
+// result reads the document that the build leaves.
+func (k *task) result(ctx context.Context) (got *cf.StagingResult, err error) {
+	_, err = k.read(ctx, resultAt, func(r io.Reader) (_ cf.Blob, err error) {
+		got, err = result.Read(r)
 		return cf.Blob{}, err
 	})
-	if err == nil {
-		err = json.Unmarshal(text, &doc)
-	}
 	if err != nil {
 		slog.Error("staging left no result", "cell", k.c.ID, "task", k.handle(), "error", err)
 		return nil, errors.New("failed to fetch result")
 	}
-	return &cf.StagingResult{ProcessTypes: doc.ProcessTypes, Buildpacks: doc.Lifecycle.Buildpacks, Metadata: doc.Metadata}, nil
+	return got, nil
 }
 
 // size is how CF writes sizes: 512B, 1.5K, 20M.

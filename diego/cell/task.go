@@ -12,6 +12,7 @@ import (
 	"ingot/cf"
 	"ingot/diego/cell/env"
 	"ingot/diego/cell/line"
+	"ingot/diego/cell/room"
 	"ingot/diego/cell/show"
 )
 
@@ -22,7 +23,7 @@ type task struct {
 	found    bool   // it was running when the cell started
 	platform string // source type of the cell's own lines
 	log      *line.Log
-	out, err *line.Writer
+	out      *line.Streams
 	env      []string
 	asked    context.Context
 	cancel   context.CancelCauseFunc
@@ -45,14 +46,12 @@ func (c *Cell) newTask(t cf.Task) *task {
 		k.cf.SourceType = k.platform
 	}
 	k.asked, k.cancel = context.WithCancelCause(context.Background())
-	k.log = line.New(c.Logs, t.AppID, "0", t.MetricTags, t.Limits.LogBytesPerSec)
-	k.out, k.err = k.log.Writer(k.cf.SourceType, false), k.log.Writer(k.cf.SourceType, true)
+	k.log = c.crowd.Log(c.Logs, t.AppID, "0", t.MetricTags, t.Limits.LogBytesPerSec)
+	k.out = k.log.Streams(k.cf.SourceType)
 	return k
 }
 
 func (k *task) handle() string { return string(k.cf.ID) }
-
-func (k *task) streams() cf.Streams { return cf.Streams{Out: k.out, Err: k.err} }
 
 // taskFolder is where the cell keeps what the container of a task is shown.
 func (c *Cell) taskFolder(handle string) string { return filepath.Join(c.Data, "tasks", handle) }
@@ -78,8 +77,11 @@ func (k *task) run(ctx context.Context) {
 			return
 		}
 		k.out.Flush()
-		k.err.Flush()
-		c.room.Give(k.handle())
+		if errors.Is(err, room.ErrNone) {
+			k.giveBack(ctx, err)
+			return
+		}
+		c.room.Ended(k.handle())
 		if !k.finish(ctx, result, err) {
 			return
 		}
@@ -105,7 +107,7 @@ func (k *task) do(limited, ctx context.Context) (*cf.StagingResult, error) {
 	case k.cf.Staging != nil:
 		return k.stage(limited, ctx)
 	case k.found:
-		if err := k.c.Containers.Attach(ctx, k.handle(), k.streams()); err != nil {
+		if err := k.c.Containers.Attach(ctx, k.handle(), k.out.Streams); err != nil {
 			slog.Warn("output of a running task is lost", "cell", k.c.ID, "task", k.handle(), "error", err)
 		}
 	default:
@@ -164,7 +166,7 @@ func (k *task) start(limited, ctx context.Context, s cf.ContainerSpec) error {
 		return fmt.Errorf("create container: %w", err)
 	}
 	k.log.Tell(k.platform, "Cell %s successfully created container for instance %s", k.c.ID, k.handle())
-	if err := k.c.Containers.Start(ctx, k.handle(), k.streams()); err != nil {
+	if err := k.c.Containers.Start(ctx, k.handle(), k.out.Streams); err != nil {
 		return fmt.Errorf("start container: %w", err)
 	}
 	return nil
@@ -176,17 +178,28 @@ func (k *task) broken(limited context.Context, what string, err error) error {
 		return err
 	}
 	slog.Error("task did not start", "cell", k.c.ID, "task", k.handle(), "error", err)
+	out := fmt.Errorf("%s: %s", what, words(err))
 	if cf.IsKind(err, cf.KindNoRoom) { // the disk is fuller than the auction could know
-		what = "insufficient resources"
+		out = fmt.Errorf("%w: %s", room.ErrNone, words(err))
 	}
-	k.log.Warn(k.platform, "%s: %s", what, words(err))
-	return fmt.Errorf("%s: %s", what, words(err))
+	k.log.Warn(k.platform, "%s", out)
+	return out
+}
+
+// giveBack leaves the task, of which nothing ran, to the board: it waits for room, here or elsewhere.
+func (k *task) giveBack(ctx context.Context, why error) {
+	c := k.c
+	_ = c.destroy(ctx, k.handle()) // it logs
+	c.mu.Lock()
+	delete(c.tasks, k.cf.ID) // before the board may send it again
+	c.mu.Unlock()
+	k.cancel(nil)
+	c.report(ctx, "task refused", func(ctx context.Context) error { return c.Board.TaskRefused(ctx, k.cf.ID, c.ID, why.Error()) })
 }
 
 // exited tells how the program ended, and makes an error of a failure.
 func (k *task) exited(x cf.Exit) error {
 	k.out.Flush()
-	k.err.Flush()
 	note := ""
 	if x.OOM {
 		note = " (out of memory)"
@@ -212,7 +225,6 @@ func (k *task) finish(ctx context.Context, result *cf.StagingResult, err error) 
 // remove leaves nothing of the task here.
 func (k *task) remove(ctx context.Context) {
 	c := k.c
-	c.room.Give(k.handle())
 	k.log.Tell(k.platform, "Cell %s stopping instance %s", c.ID, k.handle())
 	k.log.Tell(k.platform, "Cell %s destroying container for instance %s", c.ID, k.handle())
 	if err := c.destroy(ctx, k.handle()); err != nil {
@@ -224,4 +236,5 @@ func (k *task) remove(ctx context.Context) {
 	delete(c.tasks, k.cf.ID)
 	c.mu.Unlock()
 	k.cancel(nil)
+	c.tellRoom(ctx)
 }

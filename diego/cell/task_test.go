@@ -13,10 +13,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"ingot/cf"
+	"ingot/diego/cell/result"
 	"ingot/diego/cell/show"
 )
 
@@ -128,7 +130,7 @@ func (w *world) staging() cf.Task {
 }
 
 const document = `{"lifecycle_metadata":{"buildpack_key":"go_buildpack","detected_buildpack":"go","buildpacks":[{"key":"ruby_buildpack","name":"ruby","version":"1.2"},{"key":"go_buildpack","name":"go","detect_output":"go"}]},` +
-	`"process_types":{"web":"./go"},"execution_metadata":"","lifecycle_type":"buildpack"}`
+	`"process_types":{"web":"./go"},"sidecars":[{"name":"agent","process_types":["web"],"command":"./agent","memory":10}],"execution_metadata":"","lifecycle_type":"buildpack"}`
 
 // builds makes Exec behave as a staging container does.
 func (w *world) builds(build func(ctx context.Context, p cf.Program, s cf.Streams) int) {
@@ -172,12 +174,17 @@ func TestStaging(t *testing.T) {
 	digest := hex.EncodeToString(sum[:])
 	r := got.Result
 	if got.Failed || r == nil || r.Droplet != "droplets/"+digest || r.SHA256 != digest || r.Size != 13 || r.ProcessTypes["web"] != "./go" || len(r.Buildpacks) != 2 ||
-		r.Buildpacks[0] != (cf.DetectedBuildpack{Key: "ruby_buildpack", Name: "ruby", Version: "1.2"}) || r.Buildpacks[1].DetectOutput != "go" {
+		r.Buildpacks[0] != (cf.DetectedBuildpack{Key: "ruby_buildpack", Name: "ruby", Version: "1.2"}) || r.Buildpacks[1].DetectOutput != "go" ||
+		len(r.Sidecars) != 1 || r.Sidecars[0].Name != "agent" || r.Sidecars[0].Command != "./agent" || r.Sidecars[0].ProcessTypes[0] != "web" || r.Sidecars[0].MemoryMB != 10 {
 		t.Errorf("done %+v, result %+v", got, r)
 	}
 	if string(w.store.blobs["buildpack_cache/app-cflinuxfs4"]) != "cache bytes" {
 		t.Error("the cache was not kept")
 	}
+	w.await("the droplet is unpacked before anybody starts it", func() bool {
+		has, _ := w.host.HasLayer(t.Context(), "cflinuxfs4", cf.Layer{Digest: digest, Prefix: "home/vcap"})
+		return has
+	})
 	if want := []string{helper, "build", "-buildpack=ruby_buildpack", "-buildpack=go_buildpack", "-skipDetect=true"}; !slices.Equal(program.Args, want) || program.User != "vcap" {
 		t.Errorf("program %+v", program)
 	}
@@ -228,9 +235,6 @@ func TestStagingFails(t *testing.T) {
 		"container": {change: func(w *world, _ *cf.Task) {
 			w.host.create = func(cf.ContainerSpec) error { return errors.New("disk broke") }
 		}, want: "failed to initialize container: create container: disk broke"},
-		"no room": {change: func(w *world, _ *cf.Task) {
-			w.host.create = func(cf.ContainerSpec) error { return cf.Errorf(cf.KindNoRoom, "", "no disk is left") }
-		}, want: "insufficient resources: "},
 		"store": {build: func(context.Context, cf.Program, cf.Streams) int { return 0 }, change: func(w *world, _ *cf.Task) { w.store.put = cf.Errorf(cf.KindUnavailable, "", "store is full") }, want: "Uploading failed: store is full"},
 	}
 	for name, c := range cases {
@@ -249,6 +253,42 @@ func TestStagingFails(t *testing.T) {
 			}
 			w.await("no container", func() bool { return w.host.count() == 0 })
 			w.await("room", func() bool { s, _ := w.List(t.Context()); return s[0].Free.MemoryMB == 4096 })
+		})
+	}
+}
+
+// What garden has no room for goes back to the board, and may come again at once.
+func TestTaskWithoutRoomGoesBack(t *testing.T) {
+	for name, task := range map[string]func(*world) cf.Task{
+		"staging": (*world).staging,
+		"program": func(w *world) cf.Task { return w.program1("b-1") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			k := task(w)
+			var room atomic.Bool
+			w.host.create = func(cf.ContainerSpec) error {
+				if !room.Load() {
+					return cf.Errorf(cf.KindNoRoom, "", "no disk is left")
+				}
+				return nil
+			}
+			w.host.main = func(context.Context, cf.Program, cf.Streams, <-chan int) int { return 0 }
+			w.builds(func(context.Context, cf.Program, cf.Streams) int { return 0 })
+			w.start()
+			w.startTask(k)
+			w.hears("task refused b-1")
+			s, err := w.List(t.Context())
+			if err != nil || s[0].Free != s[0].Total || w.board.why != "insufficient resources: no disk is left" || w.board.heard("task done b-1") {
+				t.Errorf("free %+v (%v), said %q: %s", s, err, w.board.said, w.board.why)
+			}
+			room.Store(true)
+			w.startTask(k)
+			w.hears("task done b-1")
+			if got := w.board.done[0]; got.Failed {
+				t.Errorf("done %+v", got)
+			}
+			w.hears("room cell-1")
 		})
 	}
 }
@@ -277,7 +317,7 @@ func TestStagingLosesNothingHalfRead(t *testing.T) {
 }
 
 func TestStagingOfABadResult(t *testing.T) {
-	for _, text := range []string{"", "{", strings.Repeat(" ", maxResult) + "{}"} {
+	for _, text := range []string{"", "{", strings.Repeat(" ", result.Max) + "{}"} {
 		w := newWorld(t)
 		w.host.exec = func(_ context.Context, p cf.Program, s cf.Streams) int {
 			if p.Args[0] != helper {

@@ -58,11 +58,7 @@ func (n *names) String() string     { return strings.Join(*n, ",") }
 func (n *names) Set(s string) error { *n = append(*n, s); return nil }
 
 func build(ctx context.Context, args []string) error {
-	contents, err := os.MkdirTemp("", "contents")
-	if err != nil {
-		return err
-	}
-	b := builder.Build{Contents: contents, Out: os.Stdout, Err: os.Stderr}
+	b := builder.Build{Out: os.Stdout, Err: os.Stderr}
 	fs := flag.NewFlagSet("build", flag.ContinueOnError)
 	fs.Var((*names)(&b.Order), "buildpack", "name or URL; given once for each, in order")
 	fs.BoolVar(&b.SkipDetect, "skipDetect", false, "all buildpacks take part")
@@ -72,6 +68,7 @@ func build(ctx context.Context, args []string) error {
 	fs.StringVar(&b.Downloads, "buildpacksDownloadDir", "/tmp/buildpackdownloads", "for buildpacks that are named by an address")
 	fs.StringVar(&b.OldCache, "buildArtifactsCache", "/tmp/cache.tgz", "what the last build left for this one")
 	fs.StringVar(&b.CacheDir, "buildArtifactsCacheDir", "/tmp/cache", "where it is unpacked")
+	fs.StringVar(&b.Contents, "contentsDir", "/tmp/contents", "for the droplet's other folders; buildpacks leave this name in them, so it is the same in each build")
 	fs.StringVar(&b.Droplet, "outputDroplet", "/tmp/droplet", "the droplet")
 	fs.StringVar(&b.Result, "outputMetadata", "/tmp/result.json", "the result document")
 	fs.StringVar(&b.NewCache, "outputBuildArtifactsCache", "/tmp/output-cache", "what this build leaves for the next")

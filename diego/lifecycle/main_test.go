@@ -22,7 +22,7 @@ func TestBuildTakesItsFlags(t *testing.T) {
 		t.Fatal(err)
 	}
 	args := []string{"-package=" + at("package.zip"), "-buildDir=" + at("app"), "-buildpacksDir=" + at("packs"), "-buildArtifactsCacheDir=" + at("cache"), "-buildArtifactsCache=" + at("none"),
-		"-outputDroplet=" + at("droplet"), "-outputMetadata=" + at("result"), "-outputBuildArtifactsCache=" + at("new"), "-buildpack=a,b", "-buildpack=c", "-skipDetect=true"}
+		"-outputDroplet=" + at("droplet"), "-outputMetadata=" + at("result"), "-outputBuildArtifactsCache=" + at("new"), "-contentsDir=" + at("contents"), "-buildpack=a,b", "-buildpack=c", "-skipDetect=true"}
 	err = build(t.Context(), args)
 	var failure *builder.Failure
 	if !errors.As(err, &failure) || failure.Code != builder.CodeSupply {

@@ -206,7 +206,6 @@ func (e *Engine) newTask(ctx context.Context, c *container, lowers []string, up 
 	if err != nil {
 		return fmt.Errorf("new task: %w", err)
 	}
-	c.out.Widen()
 	return e.follow(c)
 }
 

@@ -85,7 +85,7 @@ func (e *Engine) purgeTask(ctx context.Context, handle string, c *container) err
 		if err := task.Kill(ctx, unix.SIGKILL, client.WithKillAll); err != nil && !errdefs.IsNotFound(err) && !errdefs.IsFailedPrecondition(err) {
 			return fmt.Errorf("kill: %w", err)
 		}
-		c.out.To(nil, nil) // of one that was never started
+		c.out.To(nil, nil, nil) // of one that was never started
 		select {
 		case <-c.done:
 		case <-ctx.Done():

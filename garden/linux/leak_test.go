@@ -85,6 +85,7 @@ type answer struct {
 	Infos  []cf.ContainerInfo
 	Exit   cf.Exit
 	Output string
+	Lost   uint64
 }
 
 const dataVar = "INGOT_GARDEN_TEST_DATA"
@@ -101,12 +102,16 @@ func serveEngine() int {
 		return 1
 	}
 	var mu sync.Mutex
-	outputs := map[string]*text{}
+	outputs, lost := map[string]*text{}, map[string]uint64{}
 	streams := func(handle string) cf.Streams {
 		mu.Lock()
 		defer mu.Unlock()
 		outputs[handle] = &text{}
-		return cf.Streams{Out: outputs[handle], Err: outputs[handle]}
+		return cf.Streams{Out: outputs[handle], Err: outputs[handle], Lost: func(n uint64) {
+			mu.Lock()
+			defer mu.Unlock()
+			lost[handle] += n
+		}}
 	}
 	do := func(o order) (a answer, err error) {
 		switch o.Verb {
@@ -118,7 +123,7 @@ func serveEngine() int {
 			err = e.Attach(ctx, o.Handle, streams(o.Handle))
 		case "output":
 			mu.Lock()
-			a.Output = outputs[o.Handle].String()
+			a.Output, a.Lost = outputs[o.Handle].String(), lost[o.Handle]
 			mu.Unlock()
 		case "list":
 			a.Infos, err = e.List(ctx)

@@ -31,7 +31,7 @@ func (e *Engine) Start(ctx context.Context, handle string, s cf.Streams) error {
 	if c.started.Load() || c.gone || c.task == nil {
 		return cf.Errorf(cf.KindConflict, "", "container %q was started before", handle)
 	}
-	c.out.To(s.Out, s.Err)
+	c.out.To(s.Out, s.Err, s.Lost)
 	if err := c.task.Start(e.daemon.Context(ctx)); err != nil {
 		return fmt.Errorf("start container %s: %w", handle, err)
 	}
@@ -64,7 +64,7 @@ func (e *Engine) Attach(_ context.Context, handle string, s cf.Streams) error {
 	if _, err = ct.Task(e.ctx, c.out.Attach()); err != nil {
 		return fmt.Errorf("attach to %s: %w", handle, err)
 	}
-	c.out.To(s.Out, s.Err)
+	c.out.To(s.Out, s.Err, s.Lost)
 	return nil
 }
 

@@ -94,35 +94,38 @@ func newID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16])
 }
 
-// status remembers what was answered.
-type status struct {
+// Status remembers what was answered; Code is 0 before.
+type Status struct {
 	http.ResponseWriter
-	code int
+	Code int
 }
 
-func (s *status) WriteHeader(c int) {
-	if s.code == 0 {
-		s.code = c
+// WriteHeader is an http.ResponseWriter's.
+func (s *Status) WriteHeader(c int) {
+	if s.Code == 0 {
+		s.Code = c
 	}
 	s.ResponseWriter.WriteHeader(c)
 }
 
-func (s *status) Write(b []byte) (int, error) {
-	if s.code == 0 {
-		s.code = http.StatusOK
+// Write is an http.ResponseWriter's.
+func (s *Status) Write(b []byte) (int, error) {
+	if s.Code == 0 {
+		s.Code = http.StatusOK
 	}
 	return s.ResponseWriter.Write(b)
 }
 
-func (s *status) Unwrap() http.ResponseWriter { return s.ResponseWriter }
+// Unwrap is for http.ResponseController.
+func (s *Status) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
 // Log writes one line a request: role, method, route pattern, status, duration, request id; user is added by who asks
 // for it (may be nil).
 func Log(role string, user func(*http.Request) string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start, s := time.Now(), &status{ResponseWriter: w}
+		start, s := time.Now(), &Status{ResponseWriter: w}
 		next.ServeHTTP(s, r)
-		args := []any{"role", role, "method", r.Method, "route", r.Pattern, "path", r.URL.Path, "status", cmp.Or(s.code, http.StatusOK),
+		args := []any{"role", role, "method", r.Method, "route", r.Pattern, "path", r.URL.Path, "status", cmp.Or(s.Code, http.StatusOK),
 			"ms", float64(time.Since(start).Microseconds()) / 1000, "request", RequestID(r.Context())}
 		if user != nil {
 			args = append(args, "user", user(r))

@@ -23,6 +23,7 @@ type API struct {
 
 	began   time.Time
 	holding atomic.Int32
+	readers followers
 }
 
 // version is log-cache's; from 2 on the CLI uses /api/v1.
@@ -86,6 +87,8 @@ func (a *API) read(w http.ResponseWriter, r *http.Request) {
 		failure(w, 400, 3, err.Public)
 		return
 	}
+	user, _, _ := id.Actor()
+	defer a.readers.begin(source, follower{user, r.RemoteAddr}, q.start)()
 	items := a.Store.read(source, q)
 	if len(items) == 0 && open {
 		a.hold(r.Context(), source, q.start)

@@ -52,7 +52,9 @@ func (c *chunk) size() int { return cap(c.data) + c.extra + 128 }
 
 // seal frees what only writing needs.
 func (c *chunk) seal() {
-	c.data = slices.Clip(slices.Clone(c.data))
+	if cap(c.data)-len(c.data) > chunkSize/8 {
+		c.data = slices.Clip(slices.Clone(c.data))
+	}
 	c.strings, c.sets, c.held, c.extra = nil, nil, nil, 0
 }
 

@@ -116,6 +116,9 @@ func (src *source) add(s *Store, e *cf.Envelope) bool {
 			s.weigh(last)
 		}
 		p = &place{chunk: newChunk(), src: src, id: e.SourceID}
+		if n > 0 { // it will be filled soon
+			p.data = make([]byte, 0, chunkSize+chunkSize/8)
+		}
 		s.append(p)
 		src.places = append(src.places, p)
 	}

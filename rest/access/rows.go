@@ -70,19 +70,19 @@ func Fold(name string) string { return strings.ToLower(name) }
 
 // SpaceByGUID reads a space without asking who may see it; KindNotFound when there is none.
 func SpaceByGUID(ctx context.Context, db bun.IDB, guid string) (*Space, error) {
-	return one[Space](ctx, db, guid)
+	return one[Space](ctx, db, guid, "Space not found")
 }
 
 // OrgByGUID is the same for an organization.
 func OrgByGUID(ctx context.Context, db bun.IDB, guid string) (*Organization, error) {
-	return one[Organization](ctx, db, guid)
+	return one[Organization](ctx, db, guid, "Organization not found")
 }
 
-func one[T any](ctx context.Context, db bun.IDB, guid string) (*T, error) {
+func one[T any](ctx context.Context, db bun.IDB, guid, none string) (*T, error) {
 	v := new(T)
 	err := db.NewSelect().Model(v).Where("guid = ?", guid).Scan(ctx)
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil, &cf.Error{Kind: cf.KindNotFound, Cause: err}
+		return nil, &cf.Error{Kind: cf.KindNotFound, Public: none, Cause: err}
 	}
 	return v, err
 }
@@ -113,13 +113,18 @@ func Ensure(ctx context.Context, db *sql.DB, c Caller) error {
 	})
 }
 
+// NoSpace is the answer to a request that names a space which is not there.
+func NoSpace() error {
+	return cf.Errorf(cf.KindUnprocessable, "", "Invalid space. Ensure that the space exists and you have access to it.")
+}
+
 // HoldSpace holds the space's row until tx ends, and refuses when the space is gone or being deleted: whatever creates
 // something in a space calls it first, so that nothing is left behind by a deletion.
 func HoldSpace(ctx context.Context, db *sql.DB, tx bun.Tx, guid string) error {
 	s := new(Space)
 	err := db.ForUpdate(tx.NewSelect().Model(s).Where("guid = ?", guid)).Scan(ctx)
 	if errors.Is(err, sql.ErrNoRows) {
-		return cf.Errorf(cf.KindUnprocessable, "", "Invalid space. Ensure that the space exists and you have access to it.")
+		return NoSpace()
 	}
 	if err == nil && s.Deleting {
 		return cf.Errorf(cf.KindUnprocessable, "ResourceBeingDeleted", "space")

@@ -180,7 +180,7 @@ func MayWriteSpace(ctx context.Context, db bun.IDB, space *Space, roles ...Role)
 	if !ok {
 		return Forbidden()
 	}
-	org, err := one[Organization](ctx, db, space.OrgGUID)
+	org, err := OrgByGUID(ctx, db, space.OrgGUID)
 	if err != nil {
 		return err
 	}

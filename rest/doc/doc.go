@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"ingot/kit/web"
 	"ingot/rest"
 )
 
@@ -31,7 +32,7 @@ type answered struct {
 // Wrap makes the recorder listen to h.
 func (rec *Recorder) Wrap(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		watch, code := &rest.Watch{}, &status{ResponseWriter: w}
+		watch, code := &rest.Watch{}, &web.Status{ResponseWriter: w}
 		h.ServeHTTP(code, r.WithContext(rest.Watching(r.Context(), watch)))
 		rec.mu.Lock()
 		defer rec.mu.Unlock()
@@ -47,36 +48,17 @@ func (rec *Recorder) Wrap(h http.Handler) http.Handler {
 		if watch.Query != nil {
 			a.query = watch.Query
 		}
-		if code.code >= 400 {
+		if code.Code >= 400 {
 			return
 		}
-		if !slices.Contains(a.status, code.code) {
-			a.status = append(a.status, code.code)
+		if !slices.Contains(a.status, code.Code) {
+			a.status = append(a.status, code.Code)
 			slices.Sort(a.status)
 		}
 		if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); kind != "" && kind != "application/json" && watch.Body == nil {
 			a.other = kind
 		}
 	})
-}
-
-type status struct {
-	http.ResponseWriter
-	code int
-}
-
-func (s *status) WriteHeader(code int) {
-	if s.code == 0 {
-		s.code = code
-	}
-	s.ResponseWriter.WriteHeader(code)
-}
-
-func (s *status) Write(b []byte) (int, error) {
-	if s.code == 0 {
-		s.code = http.StatusOK
-	}
-	return s.ResponseWriter.Write(b)
 }
 
 // of is what was seen of an endpoint; without an answer, nothing.

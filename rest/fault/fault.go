@@ -157,6 +157,12 @@ type Fault struct {
 // unknown is CF's answer when it does not know what happened.
 var unknown = Fault{10001, "UnknownError", "An unknown error occurred."}
 
+// Words are what an error says to the client.
+func Words(err error) string {
+	_, faults := Describe(err)
+	return faults[0].Detail
+}
+
 // Describe turns an error into CF's document of it and the HTTP status. What is not a *cf.Error, or is an internal
 // one, says nothing of its cause.
 func Describe(err error) (status int, faults []Fault) {
@@ -178,7 +184,7 @@ func Describe(err error) (status int, faults []Fault) {
 			c = code{unknown.Code, "", http.StatusInternalServerError, unknown.Detail}
 			one = &cf.Error{}
 		}
-		f := Fault{c.Code, "CF-" + c.Title, c.words(one.Public)}
+		f := Fault{c.Code, "CF-" + c.Title, one.Before + c.words(one.Public)}
 		if c.Title == "" {
 			f.Title = unknown.Title
 		}

@@ -81,6 +81,7 @@ type Fault struct {
 	Kind   cf.Kind `json:"kind"`
 	Code   string  `json:"code"`
 	Public string  `json:"public"`
+	Before string  `json:"before,omitempty"`
 }
 
 // Warn adds a warning that the client will see.
@@ -146,9 +147,9 @@ func faults(err error) []Fault {
 	if !errors.As(err, &e) {
 		return []Fault{{Kind: cf.KindInternal}}
 	}
-	out := []Fault{{e.Kind, e.Code, e.Public}}
+	out := []Fault{{e.Kind, e.Code, e.Public, e.Before}}
 	for _, m := range e.More {
-		out = append(out, Fault{m.Kind, m.Code, m.Public})
+		out = append(out, Fault{m.Kind, m.Code, m.Public, m.Before})
 	}
 	return out
 }
@@ -160,7 +161,7 @@ func (j *Job) Err() *cf.Error {
 	}
 	var all []*cf.Error
 	for _, f := range j.Errors.V {
-		all = append(all, &cf.Error{Kind: f.Kind, Code: f.Code, Public: f.Public})
+		all = append(all, &cf.Error{Kind: f.Kind, Code: f.Code, Public: f.Public, Before: f.Before})
 	}
 	all[0].More = all[1:]
 	return all[0]

@@ -239,6 +239,73 @@ func TestFence(t *testing.T) {
 	}
 }
 
+// TestClockIsSet: to a clock set forward by an hour a lease of now is over, to one set back it lasts an hour. Neither runs a job
+// twice, nor lets it wait.
+func TestClockIsSet(t *testing.T) {
+	for _, by := range []time.Duration{time.Hour, -time.Hour} {
+		t.Run(by.String(), func(t *testing.T) {
+			db := resttest.Open(t)
+			moved := func(guid string) { // as the rows look when the clock is set by so much
+				t.Helper()
+				err := db.Write(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+					_, err := tx.NewUpdate().Model((*job.Job)(nil)).Set("lease = ?", sql.At(read(t, db, guid).Lease.Time().Add(-by))).
+						Where("guid = ?", guid).Exec(ctx)
+					return err
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			began, release, waits := make(chan struct{}, 8), make(chan struct{}), make(chan struct{}, 8)
+			var polls atomic.Int64
+			p := &job.Pool{DB: db, Holder: "a", Kinds: []job.Kind{
+				{Operation: "held", Run: func(context.Context, *job.Job) error { began <- struct{}{}; <-release; return nil }},
+				{Operation: "wait", Run: func(context.Context, *job.Job) error {
+					if polls.Add(1) > 1 {
+						return nil
+					}
+					waits <- struct{}{}
+					return job.Again(time.Second)
+				}},
+				{Operation: "quick", Run: func(context.Context, *job.Job) error { return nil }},
+			}}
+			start(t, p)
+			held := enqueue(t, db, "held")
+			p.Wake()
+			<-began
+			moved(held)
+			marker := enqueue(t, db, "quick")
+			p.Wake()
+			ended(t, db, marker) // it looked for jobs
+			close(release)
+			if j := ended(t, db, held); j.Tries != 1 || len(began) != 0 {
+				t.Errorf("it ran %d times", j.Tries)
+			}
+			wait := enqueue(t, db, "wait")
+			p.Wake()
+			<-waits
+			for read(t, db, wait).State != job.Polling {
+				time.Sleep(time.Millisecond)
+			}
+			moved(wait)
+			if j := ended(t, db, wait); j.Tries != 2 {
+				t.Errorf("it polled %d times", j.Tries)
+			}
+			left := enqueue(t, db, "quick") // by one that is gone
+			err := db.Write(t.Context(), func(ctx context.Context, tx bun.Tx) error {
+				_, err := tx.NewUpdate().Model((*job.Job)(nil)).Set("holder = 'gone', lease = ?", sql.Now()).Where("guid = ?", left).Exec(ctx)
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			moved(left)
+			p.Wake()
+			ended(t, db, left)
+		})
+	}
+}
+
 func TestGivesUp(t *testing.T) {
 	db := resttest.Open(t)
 	guid := enqueue(t, db, "work")

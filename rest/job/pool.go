@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -97,39 +99,46 @@ func (p *Pool) Wake() {
 func (p *Pool) loop(ctx, work context.Context) {
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
-	free := make(chan struct{}, p.Workers)
-	running := 0
+	free := make(chan string, p.Workers)
+	running := map[string]bool{} // by guid
 	for {
-		for running < p.Workers {
-			j, err := p.claim(work)
+		for len(running) < p.Workers {
+			j, err := p.claim(work, running)
 			if err != nil {
 				slog.Error("claim a job", "err", err)
 			}
 			if j == nil {
 				break
 			}
-			running++
+			running[j.GUID] = true
 			p.done.Add(1)
 			go func() {
-				defer func() { free <- struct{}{}; p.done.Done() }()
+				defer func() { free <- j.GUID; p.done.Done() }()
 				p.run(work, j)
 			}()
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-free:
-			running--
+		case guid := <-free:
+			delete(running, guid)
 		case <-p.wake:
 		case <-tick.C:
 		}
 	}
 }
 
-// claim takes the oldest job whose lease is over, or nil.
-func (p *Pool) claim(ctx context.Context) (*Job, error) {
+// claim takes the oldest job whose lease is over, or nil. A clock that is set takes no job from the one who runs it here, and
+// lets no lease last longer: one of twice a lease's time was given before the clock was set back.
+func (p *Pool) claim(ctx context.Context, running map[string]bool) (*Job, error) {
 	due := func(q *bun.SelectQuery) *bun.SelectQuery {
-		return q.Where("state IN (?) AND lease < ?", unfinished, sql.Now()).OrderExpr("id").Limit(1)
+		now := time.Now()
+		q = q.Where("state IN (?)", unfinished).
+			Where("lease < ? OR state = ? AND lease > ?", sql.At(now), Processing, sql.At(now.Add(2*leaseTime)))
+		if len(running) > 0 {
+			q = q.Where("guid NOT IN (?)", bun.List(slices.Collect(maps.Keys(running))))
+		}
+		return q.OrderExpr("id").Limit(1)
 	}
 	if ok, err := due(p.DB.Read().NewSelect().Model((*Job)(nil))).Exists(ctx); err != nil || !ok {
 		return nil, err
@@ -152,8 +161,8 @@ func (p *Pool) claim(ctx context.Context) (*Job, error) {
 	return got, nil
 }
 
-func (p *Pool) run(ctx context.Context, j *Job) {
-	ctx, cancel := context.WithCancel(access.With(ctx, j.Caller.V))
+func (p *Pool) run(work context.Context, j *Job) {
+	ctx, cancel := context.WithCancel(access.With(work, j.Caller.V))
 	defer cancel()
 	renewed := make(chan struct{})
 	go func() { defer close(renewed); p.renew(ctx, cancel, j) }()
@@ -171,7 +180,7 @@ func (p *Pool) run(ctx context.Context, j *Job) {
 	case errors.As(err, &more):
 		columns = append(columns, "payload", "lease")
 		j.State, j.Lease = Polling, sql.At(time.Now().Add(more.after))
-		defer time.AfterFunc(more.after, p.Wake)
+		defer time.AfterFunc(more.after, func() { p.ripe(work, j) })
 	case err == nil:
 		j.State = Complete
 	default:
@@ -188,6 +197,19 @@ func (p *Pool) run(ctx context.Context, j *Job) {
 		slog.Error("end a job", "job", j.GUID, "err", err)
 	}
 	p.ended.Ring()
+}
+
+// ripe ends the wait of a POLLING job, whatever the clock says that was set meanwhile.
+func (p *Pool) ripe(work context.Context, j *Job) {
+	err := p.DB.Write(work, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewUpdate().Model((*Job)(nil)).Set("lease = 0").
+			Where("guid = ? AND holder = ? AND tries = ? AND state = ?", j.GUID, j.Holder, j.Tries, Polling).Exec(ctx)
+		return err
+	})
+	if err != nil && work.Err() == nil {
+		slog.Warn("a job waits by the clock", "job", j.GUID, "err", err)
+	}
+	p.Wake()
 }
 
 // call runs the work; a panic is a failure of this job only.

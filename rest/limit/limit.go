@@ -6,6 +6,7 @@
 package limit
 
 import (
+	"cmp"
 	"hash/fnv"
 	"net/http"
 	"net/netip"
@@ -35,14 +36,19 @@ const (
 	maxKeys = 100_000 // of users and of addresses each, about 10 MB
 )
 
+// Hourly is the most requests an hour of one user; negative = no limit.
+func (l *Requests) Hourly() int {
+	if l.User == 0 {
+		return 20_000
+	}
+	return l.User
+}
+
 // Count counts a request of a user, or without one of the request's address. It answers false where nothing is limited.
 func (l *Requests) Count(user string, r *http.Request, now time.Time) (State, bool) {
-	c, key, most, def := &l.users, user, l.User, 20_000
+	c, key, most := &l.users, user, l.Hourly()
 	if user == "" {
-		c, key, most, def = &l.addresses, l.address(r), l.Address, 1_000
-	}
-	if most == 0 {
-		most = def
+		c, key, most = &l.addresses, l.address(r), cmp.Or(l.Address, 1_000)
 	}
 	if most < 0 {
 		return State{}, false

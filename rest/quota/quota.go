@@ -29,11 +29,14 @@ func Migrate(ctx context.Context, db *sql.DB) error {
 type Quota struct {
 	row.Row
 	Name    string           `bun:"name"`
-	NameKey string           `bun:"name_key"` // folded, unique in OrgGUID
+	NameKey string           `bun:"name_key"` // unique in OrgGUID; folded where that is empty
 	OrgGUID string           `bun:"org_guid"`
 	Limits  sql.JSON[Limits] `bun:"limits"`
 	Holders []string         `bun:"-"` // guids of the organizations or spaces that have it, as far as the caller sees them
 }
+
+// Common gives what both kinds of quota have.
+func (q *Quota) Common() *Quota { return q }
 
 // OfOrg is a quota of organizations, OfSpace one of spaces.
 type (

@@ -88,6 +88,24 @@ func (h *Held) Task(s Size, org, space Usage) error {
 	return f.err()
 }
 
+// Staging answers whether a build may begin that wants s, with org and space used before it: builds are not counted, as in
+// Cloud Controller. A build that wants less memory than least has least, whatever the quotas say.
+func (h *Held) Staging(s Size, least int, org, space Usage) error {
+	over := func(used int, limit *int) bool { return limit != nil && used > *limit }
+	const memory, rate = "%s's memory limit exceeded: staging requires %dM memory", "%s's log rate limit exceeded: staging requires %d bytes per second"
+	switch checked := s.MemoryMB >= least; {
+	case checked && over(space.MemoryMB+s.MemoryMB, h.Space.Apps.Memory):
+		return unprocessable(memory, "space", s.MemoryMB)
+	case checked && over(org.MemoryMB+s.MemoryMB, h.Org.Apps.Memory):
+		return unprocessable(memory, "organization", s.MemoryMB)
+	case over(space.LogRate+int(s.LogRate), h.Space.Apps.LogRate):
+		return unprocessable(rate, "space", s.LogRate)
+	case over(org.LogRate+int(s.LogRate), h.Org.Apps.LogRate):
+		return unprocessable(rate, "organization", s.LogRate)
+	}
+	return nil
+}
+
 // Route answers whether a route that was added may stay; port tells whether it reserves one.
 func (h *Held) Route(port bool, org, space Usage) error {
 	over := func(used int, limit *int) bool { return limit != nil && used > *limit }

@@ -36,6 +36,13 @@ func TestRules(t *testing.T) {
 		{"task in a space", space.Task(size(2), u(2), u(2)), 10008, "memory_in_mb exceeds space memory quota, memory_in_mb exceeds space instance memory quota, " +
 			"log_rate_limit exceeds space log rate quota, app_task_limit quota exceeded"},
 		{"task that fits", org.Task(size(1), u(1), u(1)), 0, ""},
+		{"staging", org.Staging(size(1), 1, u(1), u(1)), 10008, "organization's memory limit exceeded: staging requires 1M memory"},
+		{"staging in a space", space.Staging(size(1), 1, u(1), u(1)), 10008, "space's memory limit exceeded: staging requires 1M memory"},
+		{"staging that fits", org.Staging(size(1), 1, u(0), u(0)), 0, ""},
+		{"staging with the least", org.Staging(Size{MemoryMB: 1, LogRate: 0}, 2, u(1), u(1)), 0, ""},
+		{"logs of a staging", org.Staging(Size{LogRate: 1}, 2, u(1), u(1)), 10008, "organization's log rate limit exceeded: staging requires 1 bytes per second"},
+		{"logs of a staging in a space", space.Staging(Size{LogRate: 1}, 2, u(1), u(1)), 10008, "space's log rate limit exceeded: staging requires 1 bytes per second"},
+		{"unlimited logs of a staging", space.Staging(Size{LogRate: -1}, 2, u(1), u(1)), 0, ""},
 		{"route", org.Route(false, u(2), u(2)), 10008, "Routes quota exceeded for organization 'o'."},
 		{"route in a space", space.Route(true, u(2), u(2)), 10008, "Routes quota exceeded for space 's'."},
 		{"port", org.Route(true, Usage{Routes: 1, ReservedPorts: 2}, u(0)), 10008, "Reserved route ports quota exceeded for organization 'o'."},

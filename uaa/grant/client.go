@@ -8,6 +8,7 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"ingot/cf"
 	"ingot/kit/sql"
 	"ingot/uaa/fault"
 )
@@ -69,4 +70,25 @@ func (cs Clients) Put(ctx context.Context, c Client) error {
 		return nil
 	}
 	return err
+}
+
+// Add stores a new client and gives it as it is stored; a second one of the same id is a conflict.
+func (cs Clients) Add(ctx context.Context, c Client) (Client, error) {
+	c.UpdatedAt = sql.Now()
+	err := cs.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewInsert().Model(&c).Exec(ctx)
+		return err
+	})
+	if sql.IsUnique(err) {
+		err = cf.Errorf(cf.KindConflict, fault.InvalidClient, "Client already exists: %s", c.ID)
+	}
+	return c, err
+}
+
+// Delete takes the client away; it is no error when there is none.
+func (cs Clients) Delete(ctx context.Context, id string) error {
+	return cs.DB.Write(ctx, func(ctx context.Context, tx bun.Tx) error {
+		_, err := tx.NewDelete().Model((*Client)(nil)).Where("id = ?", id).Exec(ctx)
+		return err
+	})
 }

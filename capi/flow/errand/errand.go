@@ -125,9 +125,7 @@ func (f *Errands) create(c *rest.Call) error {
 		if err != nil {
 			return err
 		}
-		if err := row.Lock(ctx, f.DB, tx, a); errors.Is(err, sql.ErrNoRows) {
-			return rest.NotFound("app")
-		} else if err != nil {
+		if err := c.Lock(ctx, tx, a); err != nil {
 			return err
 		}
 		if err := task.Insert(ctx, tx, t); err != nil {

@@ -163,6 +163,16 @@ func (t *Txn) Task(ctx context.Context, id cf.TaskID) (*Task, error) {
 	return &r, err
 }
 
+// TasksSince tells whether a task is on a cell now, or was as lately as d ago.
+func (t *Txn) TasksSince(ctx context.Context, d time.Duration) (bool, error) {
+	some, err := t.NewSelect().Model((*Task)(nil)).Where("cell <> ''").
+		Where("state <> ? OR completed > ? AND completed <= ?", cf.TaskCompleted, sql.At(t.Now.Add(-d)), sql.At(t.Now)).Exists(ctx)
+	if err != nil {
+		return false, fmt.Errorf("tasks on cells: %w", err)
+	}
+	return some, nil
+}
+
 // SaveTask writes the changed body of a task.
 func (t *Txn) SaveTask(ctx context.Context, r Task) error {
 	if _, err := t.NewUpdate().Model(TaskRow(r.Body.V, r.Placed, r.Told)).WherePK().Exec(ctx); err != nil {

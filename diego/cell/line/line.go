@@ -1,7 +1,8 @@
 // Package line turns the output of a container into log lines, as Diego's executor does: split at line ends, at most 60 KiB a
 // line, under the instance's rate limit.
 //
-// It promises never to wait: what is over the limit, or what the log pipeline cannot take, is dropped. It will not keep lines.
+// It promises that a flood costs the host little (see pace): who writes faster than that is held up a little with each
+// Write. What is over the instance's limit, or what the log pipeline cannot take, is dropped. It will not keep lines.
 package line
 
 import (
@@ -26,6 +27,7 @@ const pause = time.Second
 
 // Log is the log of one container.
 type Log struct {
+	crowd    *Crowd
 	logs     cf.Logs
 	app      cf.AppID
 	instance string
@@ -35,13 +37,15 @@ type Log struct {
 	mu     sync.Mutex
 	bucket *rate.Limiter
 	over   time.Time // when the limit was last exceeded
+	pace   pace
+	lost   loss
 	tags   map[string]string
 	by     map[string]map[string]string // tags with each source type
 }
 
-// New makes the log of an instance (its index) of app. limit is in bytes a second: -1 = unlimited, 0 = nothing may be logged.
-func New(logs cf.Logs, app cf.AppID, instance string, tags map[string]string, limit int64) *Log {
-	l := &Log{logs: logs, app: app, instance: instance, limit: limit, bucket: rate.NewLimiter(rate.Inf, 0)}
+// Log makes the log of an instance (its index) of app. limit is in bytes a second: -1 = unlimited, 0 = nothing may be logged.
+func (c *Crowd) Log(logs cf.Logs, app cf.AppID, instance string, tags map[string]string, limit int64) *Log {
+	l := &Log{crowd: c, logs: logs, app: app, instance: instance, limit: limit, bucket: rate.NewLimiter(rate.Inf, 0)}
 	if limit >= 0 {
 		l.bucket = rate.NewLimiter(rate.Limit(limit), int(min(limit, 1<<30)))
 	}
@@ -139,25 +143,34 @@ func (l *Log) Writer(source string, stderr bool) *Writer {
 	return &Writer{log: l, source: source, stderr: stderr}
 }
 
-// Write takes output as it comes.
+// Write takes output as it comes, and then waits as the pace asks.
 func (w *Writer) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for rest := p; len(rest) > 0; {
-		i := bytes.IndexAny(rest, "\r\n")
-		if i < 0 {
-			w.add(rest)
-			break
-		}
-		w.add(rest[:i])
-		w.flush()
-		rest = rest[i+1:]
-	}
+	w.log.rest(w.take(p))
 	return len(p), nil
 }
 
+// take gives what p costs.
+func (w *Writer) take(p []byte) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	cost := len(p)
+	for len(p) > 0 {
+		line, rest, ended := bytes.Cut(p, []byte{'\n'})
+		for returned := true; returned; {
+			var part []byte
+			part, line, returned = bytes.Cut(line, []byte{'\r'})
+			cost += w.add(part)
+			if returned || ended {
+				cost += w.flush()
+			}
+		}
+		p = rest
+	}
+	return cost
+}
+
 // add grows the line; whole lines of most bytes leave at once, cut between characters.
-func (w *Writer) add(p []byte) {
+func (w *Writer) add(p []byte) (cost int) {
 	for len(w.part)+len(p) >= most {
 		room := most - len(w.part)
 		cut := room
@@ -165,10 +178,11 @@ func (w *Writer) add(p []byte) {
 			cut--
 		}
 		w.part = append(w.part, p[:cut]...)
-		w.flush()
+		cost += w.flush()
 		p = p[cut:]
 	}
 	w.part = append(w.part, p...)
+	return cost
 }
 
 // Flush ends the line that has begun.
@@ -178,12 +192,17 @@ func (w *Writer) Flush() {
 	w.flush()
 }
 
-func (w *Writer) flush() {
-	if len(w.part) > 0 && w.log.allow(w.source, len(w.part)) {
-		w.log.emit(w.source, bytes.Clone(w.part), w.stderr)
+func (w *Writer) flush() (cost int) {
+	if len(w.part) == 0 {
+		return 0
+	}
+	if w.log.allow(w.source, len(w.part)) {
+		w.log.emit(w.source, w.part, w.stderr)
+		w.part, cost = nil, lineCost // the line has it now
 	}
 	if cap(w.part) > 4096 {
 		w.part = nil // an idle instance holds no large buffer
 	}
 	w.part = w.part[:0]
+	return cost
 }

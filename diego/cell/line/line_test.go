@@ -45,7 +45,7 @@ func TestSplits(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &sink{}
-			w := New(s, "app", "0", nil, -1).Writer("APP/PROC/WEB", true)
+			w := new(Crowd).Log(s, "app", "0", nil, -1).Writer("APP/PROC/WEB", true)
 			for _, p := range c.writes {
 				if n, err := w.Write([]byte(p)); n != len(p) || err != nil {
 					t.Fatalf("wrote %d, %v", n, err)
@@ -66,7 +66,7 @@ func TestSplits(t *testing.T) {
 
 func TestCutsBetweenCharacters(t *testing.T) {
 	s := &sink{}
-	w := New(s, "app", "0", nil, -1).Writer("APP", false)
+	w := new(Crowd).Log(s, "app", "0", nil, -1).Writer("APP", false)
 	if _, err := w.Write([]byte("a" + strings.Repeat("é", most))); err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestCutsBetweenCharacters(t *testing.T) {
 
 func TestRateLimit(t *testing.T) {
 	s := &sink{}
-	l := New(s, "app", "0", nil, 1024)
+	l := new(Crowd).Log(s, "app", "0", nil, 1024)
 	w := l.Writer("APP/PROC/WEB", false)
 	for range 5 {
 		if _, err := w.Write([]byte(strings.Repeat("1", 1024) + "\n")); err != nil {
@@ -112,7 +112,7 @@ func TestRateLimit(t *testing.T) {
 
 func TestNothingMayBeLogged(t *testing.T) {
 	s := &sink{}
-	w := New(s, "app", "0", nil, 0).Writer("APP", false)
+	w := new(Crowd).Log(s, "app", "0", nil, 0).Writer("APP", false)
 	if _, err := w.Write([]byte("a\n")); err != nil || len(s.all) != 0 {
 		t.Errorf("%v, %d lines", err, len(s.all))
 	}
@@ -120,7 +120,7 @@ func TestNothingMayBeLogged(t *testing.T) {
 
 func TestRetagLeavesWhatWasEmitted(t *testing.T) {
 	s := &sink{}
-	l := New(s, "app", "0", map[string]string{"app_name": "old"}, -1)
+	l := new(Crowd).Log(s, "app", "0", map[string]string{"app_name": "old"}, -1)
 	l.Tell("CELL", "one")
 	l.Retag(map[string]string{"app_name": "new"})
 	l.Tell("CELL", "two")
@@ -130,12 +130,12 @@ func TestRetagLeavesWhatWasEmitted(t *testing.T) {
 }
 
 func BenchmarkWrite(b *testing.B) {
-	w := New(drop{}, "app", "0", nil, -1).Writer("APP/PROC/WEB", false)
+	w := new(Crowd).Log(drop{}, "app", "0", nil, -1).Writer("APP/PROC/WEB", false)
 	chunk := []byte(strings.Repeat(strings.Repeat("x", 255)+"\n", 256))
 	b.SetBytes(int64(len(chunk)))
 	b.ReportAllocs()
 	for b.Loop() {
-		_, _ = w.Write(chunk)
+		w.take(chunk) // Write would wait
 	}
 }
 

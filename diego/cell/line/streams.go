@@ -4,13 +4,15 @@ import (
 	"io"
 	"sync/atomic"
 
+	"ingot/cf"
 	"ingot/kit/mux"
 )
 
 // Streams takes the output of a container: of its program, or of several ones that its launcher runs (kit/mux).
 type Streams struct {
-	Out, Err io.Writer
+	cf.Streams
 
+	log     *Log
 	sources []string
 	writers []*Writer
 	first   atomic.Int32
@@ -18,7 +20,7 @@ type Streams struct {
 
 // Streams makes them, with the source type of each program.
 func (l *Log) Streams(sources ...string) *Streams {
-	s := &Streams{sources: sources}
+	s := &Streams{log: l, sources: sources, Streams: cf.Streams{Lost: l.Lost}}
 	side := func(stderr bool) io.Writer {
 		from := len(s.writers)
 		for _, source := range sources {
@@ -53,4 +55,5 @@ func (s *Streams) Flush() {
 	for _, w := range s.writers {
 		w.Flush()
 	}
+	s.log.lose(0, 0)
 }

@@ -16,7 +16,7 @@ func (s *sink) sourced() (out []string) {
 
 func TestStreamsOfOneProgram(t *testing.T) {
 	s := &sink{}
-	st := New(s, "app", "0", nil, -1).Streams("APP/PROC/WEB")
+	st := new(Crowd).Log(s, "app", "0", nil, -1).Streams("APP/PROC/WEB")
 	for _, text := range []string{"a\nb", "\n\x1e1\x1fits own\n", "c"} {
 		if _, err := st.Out.Write([]byte(text)); err != nil {
 			t.Fatal(err)
@@ -30,7 +30,7 @@ func TestStreamsOfOneProgram(t *testing.T) {
 
 func TestStreamsOfSidecars(t *testing.T) {
 	s := &sink{}
-	st := New(s, "app", "0", nil, -1).Streams("P", "P/SIDECAR/A", "P/SIDECAR/B")
+	st := new(Crowd).Log(s, "app", "0", nil, -1).Streams("P", "P/SIDECAR/A", "P/SIDECAR/B")
 	if st.First() != "P" {
 		t.Errorf("nothing ended, but %s", st.First())
 	}

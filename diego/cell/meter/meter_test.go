@@ -29,7 +29,7 @@ func (s *sink) Emit(e cf.Envelope) { s.all = append(s.all, e) }
 func newMeter() (*Meter, *host, *sink) {
 	h, s := &host{}, &sink{}
 	m := &Meter{Host: &Host{Containers: h, Logs: s, Cores: 4, MemoryMB: 1024}, App: "app", Handle: "i", Limits: cf.Limits{MemoryMB: 256, DiskMB: 10},
-		Log: line.New(s, "app", "3", nil, -1)}
+		Log: new(line.Crowd).Log(s, "app", "3", nil, -1)}
 	return m, h, s
 }
 

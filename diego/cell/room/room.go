@@ -4,11 +4,15 @@
 package room
 
 import (
+	"errors"
 	"maps"
 	"sync"
 
 	"ingot/cf"
 )
+
+// ErrNone is of work that was taken and for which there is no room after all.
+var ErrNone = errors.New("insufficient resources")
 
 // Room is the room of one host.
 type Room struct {
@@ -53,7 +57,7 @@ func (r *Room) Take(handle string, l cf.Limits) error {
 		missing = "containers"
 	}
 	if missing != "" {
-		return cf.Errorf(cf.KindNoRoom, "InsufficientResources", "insufficient resources: %s", missing)
+		return cf.Errorf(cf.KindNoRoom, "InsufficientResources", "%s: %s", ErrNone, missing)
 	}
 	r.hold(handle, l)
 	return nil
@@ -71,6 +75,16 @@ func (r *Room) hold(handle string, l cf.Limits) {
 		r.held = map[string]cf.Resources{}
 	}
 	r.held[handle] = cf.Resources{MemoryMB: l.MemoryMB, DiskMB: l.DiskMB, Containers: 1}
+}
+
+// Ended takes the memory back of a handle whose program ended; its disk and its container are taken until Give.
+func (r *Room) Ended(handle string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if h, ok := r.held[handle]; ok {
+		h.MemoryMB = 0
+		r.held[handle] = h
+	}
 }
 
 // Give takes the room back; twice is no error.

@@ -19,6 +19,11 @@ func TestTakeAndGive(t *testing.T) {
 	if f := r.Free(); f != (cf.Resources{MemoryMB: -20, DiskMB: 80, Containers: 0}) {
 		t.Errorf("free %+v", f)
 	}
+	r.Ended("b")
+	r.Ended("c")
+	if f := r.Free(); f != (cf.Resources{MemoryMB: 40, DiskMB: 80, Containers: 0}) {
+		t.Errorf("free of what ended %+v", f)
+	}
 	r.Give("b")
 	r.Give("b")
 	r.Give("a")

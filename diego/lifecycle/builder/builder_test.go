@@ -7,11 +7,13 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -332,10 +334,17 @@ func TestCacheGoesRound(t *testing.T) {
 	}
 }
 
+// TestSameFilesSameDroplet: neither the moment nor the number of cores shows in a droplet.
 func TestSameFilesSameDroplet(t *testing.T) {
+	var large strings.Builder // several blocks, each a core's
+	for i := range 500_000 {
+		fmt.Fprintln(&large, i*i)
+	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	var sums [2][]byte
 	for i := range sums {
-		b := newBench(t, map[string]string{"a": "1", "b/c": "2"}, pack{"compile": "#!/bin/sh\nmkdir $1/new\n", "release": release("  web: x")})
+		runtime.GOMAXPROCS(1 + 3*i)
+		b := newBench(t, map[string]string{"a": "1", "b/c": "2", "large": large.String()}, pack{"compile": "#!/bin/sh\nmkdir $1/new\n", "release": release("  web: x")})
 		b.SkipDetect = true
 		b.run()
 		var err error

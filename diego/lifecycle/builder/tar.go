@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/pgzip"
 )
 
 // vcap's ids in every stack.
@@ -25,14 +26,15 @@ type tree struct{ from, to string }
 // web servers make validators of it.
 var epoch = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// writeTar packs the trees, names in order, everything owned by vcap. Sockets and pipes are left out.
+// writeTar packs the trees, names in order, everything owned by vcap. Sockets and pipes are left out. All cores pack;
+// how many there are does not show in the bytes.
 func writeTar(name string, trees []tree) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return err
 	}
 	buf := bufio.NewWriterSize(f, 1<<20)
-	zip, err := gzip.NewWriterLevel(buf, gzip.BestSpeed)
+	zip, err := pgzip.NewWriterLevel(buf, gzip.BestSpeed)
 	if err != nil {
 		return err
 	}

@@ -1,18 +1,20 @@
 // Package output carries what a container's program writes from the shim's pipes to writers that are known only later, at
 // its start or when it is attached to.
 //
-// It promises that a writer which fails, or is missing, never blocks the program. It will not keep output: what is
-// written while nobody reads stays in the pipes, and once these are full the program waits.
+// It promises that a writer which fails, is missing or is slow never blocks the program for long. It will not keep output:
+// what is not taken yet is in the pipes, of which the shim drops the oldest when they stay full (package valve).
 package output
 
 import (
+	"bytes"
 	"io"
-	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/containerd/v2/pkg/cio"
-	"golang.org/x/sys/unix"
+
+	"ingot/garden/linux/valve"
 )
 
 // Output is the output of one program.
@@ -56,6 +58,7 @@ func (o *Output) opened(p cio.IO, err error) (cio.IO, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.pipes = p
+	o.out.path, o.err.path = p.Config().Stdout, p.Config().Stderr
 	return p, nil
 }
 
@@ -66,36 +69,36 @@ func (o *Output) Taken() bool {
 	return o.pipes != nil
 }
 
-// Widen lets the pipes hold more than the usual 64 kB while nobody reads; where the kernel refuses, that stays. The shim
-// must have them open: before that, our closing of a pipe would look like the end of the output.
-func (o *Output) Widen() {
-	c := o.pipes.Config()
-	for _, path := range []string{c.Stdout, c.Stderr} {
-		if f, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0); err == nil {
-			_, _ = unix.FcntlInt(f.Fd(), unix.F_SETPIPE_SZ, 1<<20)
-			_ = f.Close() // only opened for its size
-		}
-	}
+// To lets the output flow; nil discards. Lost, if not nil, is told of bytes that were dropped; then the output goes on with a
+// whole line. Only the first call counts.
+func (o *Output) To(out, err io.Writer, lost func(bytes uint64)) {
+	o.out.to(out, lost)
+	o.err.to(err, lost)
 }
 
-// To lets the output flow; nil discards. Only the first call counts.
-func (o *Output) To(out, err io.Writer) {
-	o.out.to(out)
-	o.err.to(err)
-}
+// last is what is still taken of output that its writers do not get done with: the newest bytes.
+const last = 64 << 10
 
-// Drain waits until all was written, but not for ever on a writer that is stuck.
+// Drain waits until all was written, but not for ever on writers that are slow or stuck.
 func (o *Output) Drain(limit time.Duration) {
 	o.mu.Lock()
 	p := o.pipes
 	o.mu.Unlock()
-	if p != nil {
-		Drain(p, limit)
+	if p == nil || Drain(p, limit/2) {
+		return
 	}
+	for _, l := range []*late{&o.out, &o.err} {
+		select {
+		case <-l.ready:
+			l.missed(valve.Trim(l.path, last))
+		default: // nobody has asked for it yet
+		}
+	}
+	Drain(p, limit/2)
 }
 
-// Drain waits until all of p was written, or for limit.
-func Drain(p cio.IO, limit time.Duration) {
+// Drain waits until all of p was written, or for limit; then it is false.
+func Drain(p cio.IO, limit time.Duration) bool {
 	done := make(chan struct{})
 	go func() {
 		p.Wait()
@@ -105,13 +108,15 @@ func Drain(p cio.IO, limit time.Duration) {
 	defer t.Stop()
 	select {
 	case <-done:
+		return true
 	case <-t.C:
+		return false
 	}
 }
 
 // Close ends the copying. The shim keeps the pipes open, so that the program waits rather than fails.
 func (o *Output) Close() {
-	o.To(nil, nil)
+	o.To(nil, nil, nil)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.pipes != nil && !o.closed {
@@ -124,7 +129,7 @@ func (o *Output) Close() {
 // Discard makes a writer that never fails of one that may be nil or fail.
 func Discard(w io.Writer) io.Writer {
 	l := &late{ready: make(chan struct{})}
-	l.to(w)
+	l.to(w, nil)
 	return l
 }
 
@@ -134,21 +139,52 @@ type late struct {
 	ready chan struct{}
 	once  sync.Once
 	w     io.Writer
+	lost  func(bytes uint64)
+	path  string      // of the pipe; empty: it loses nothing
+	begun bool        // to be read
+	cut   atomic.Bool // what comes is not the beginning of a line
 }
 
-func (l *late) to(w io.Writer) {
+func (l *late) to(w io.Writer, lost func(uint64)) {
 	l.once.Do(func() {
-		l.w = w
+		l.w, l.lost = w, lost
 		close(l.ready)
 	})
 }
 
+// full is what is read at least of a pipe that has lost something, for then there is much in it.
+const full = 16 << 10
+
 func (l *late) Write(p []byte) (int, error) {
 	<-l.ready
+	n := len(p)
+	if l.path != "" && (!l.begun || n >= full) {
+		l.begun = true
+		_ = valve.Lost(l.path, l.missed) // else it is told with the next loss
+	}
+	if l.cut.Swap(false) {
+		l.pass([]byte{'\n'})
+		if i := bytes.IndexByte(p, '\n'); i >= 0 {
+			p = p[i+1:]
+		}
+	}
+	l.pass(p)
+	return n, nil
+}
+
+func (l *late) pass(p []byte) {
 	if l.w != nil {
 		if _, err := l.w.Write(p); err != nil {
 			l.w = nil
 		}
 	}
-	return len(p), nil
+}
+
+func (l *late) missed(bytes uint64) {
+	if bytes > 0 {
+		l.cut.Store(true)
+		if l.lost != nil {
+			l.lost(bytes)
+		}
+	}
 }

@@ -18,7 +18,7 @@ import (
 
 func main() {
 	verbs := map[string]func([]string) int{"serve": serve, "dial": dial, "eat": eat, "eatlater": eatLater, "fork": fork, "fill": fill, "about": about,
-		"exit": exit, "cat": cat, "lines": lines, "sleep": sleep, "orphans": orphans, "forbidden": forbidden, "touch": touch, "read": read}
+		"exit": exit, "cat": cat, "lines": lines, "flood": flood, "sleep": sleep, "orphans": orphans, "forbidden": forbidden, "touch": touch, "read": read}
 	os.Exit(verbs[os.Args[1]](os.Args[2:]))
 }
 
@@ -148,6 +148,23 @@ func lines(a []string) int {
 		time.Sleep(time.Duration(number(a[0])) * time.Millisecond)
 	}
 	return 33
+}
+
+// flood writes numbered lines for each connection to a port, then answers "hello": flood PORT COUNT.
+func flood(a []string) int {
+	l, err := net.Listen("tcp", ":"+a[0])
+	if err != nil {
+		return fail(err)
+	}
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return fail(err)
+		}
+		lines([]string{"0", a[1]})
+		_, _ = io.WriteString(c, "hello")
+		_ = c.Close()
+	}
 }
 
 func sleep([]string) int {

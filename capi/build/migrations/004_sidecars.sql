@@ -1,0 +1,2 @@
+-- +goose Up
+ALTER TABLE build_droplets ADD COLUMN $once sidecars $json;
