@@ -52,16 +52,13 @@ var unruled = map[string]string{
 	"POST /v3/service_route_bindings": noRouteServices, "GET /v3/service_route_bindings/{guid}": noRouteServices,
 }
 
-func documented(t *testing.T) (out []string) {
+func documented(t *testing.T) []string {
 	t.Helper()
 	text, err := os.ReadFile("../testdata/oracle/endpoints.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range strings.Split(strings.TrimSpace(string(text)), "\n") {
-		out = append(out, line)
-	}
-	return out
+	return strings.Split(strings.TrimSpace(string(text)), "\n")
 }
 
 func served(all []rest.Endpoint, line string) bool {
