@@ -190,6 +190,7 @@ type Staging struct {
 	Package    string         `json:"package"`         // blob key of the package zip
 	Buildpacks []BuildpackRef `json:"buildpacks"`      // in order of detection; with SkipDetect: all are used, in order, the last one final
 	Cache      string         `json:"cache,omitempty"` // name of the build cache: <app guid>-<stack>
+	AppDiskMB  int            `json:"app_disk_mb"`     // of the process that probably starts with the droplet; 0 = not known
 }
 
 // StagingResult is what a successful staging leaves.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 
 	"github.com/uptrace/bun"
 
@@ -119,19 +120,13 @@ func (f *Flow) newBuild(c *rest.Call, t *buildBody, p *build.Package) (b *build.
 	if err := t.lifecycle.Check(c.Ctx(), c.DB()); err != nil {
 		return nil, wants, err
 	}
-	ps, err := app.ProcessesOf(c.Ctx(), c.DB(), a.GUID)
+	w, err := web(c.Ctx(), c.DB(), a.GUID)
 	if err != nil {
 		return nil, wants, err
 	}
-	memory, disk, rate := 0, 0, int64(-1)
-	for _, w := range ps {
-		if w.Type == app.Web {
-			memory, disk, rate = w.MemoryMB, w.DiskMB, w.LogRate
-		}
-	}
-	wants = quota.Size{MemoryMB: t.memory.Or(memory), LogRate: int64(t.rate.Or(int(rate)))}
+	wants = quota.Size{MemoryMB: t.memory.Or(w.MemoryMB), LogRate: int64(t.rate.Or(int(w.LogRate)))}
 	b = &build.Build{AppGUID: a.GUID, SpaceGUID: a.SpaceGUID, PackageGUID: p.GUID, State: build.Staging, Lifecycle: app.Buildpack,
-		MemoryMB: max(wants.MemoryMB, recipe.MinMemoryMB), DiskMB: max(t.disk.Or(disk), recipe.MinDiskMB),
+		MemoryMB: max(wants.MemoryMB, recipe.MinMemoryMB), DiskMB: max(t.disk.Or(w.DiskMB), recipe.MinDiskMB),
 		LogRate: wants.LogRate, Buildpacks: a.Buildpacks, Stack: t.lifecycle.Stack.Or(a.Stack)}
 	if t.lifecycle.Buildpacks.Given() {
 		b.Buildpacks.V = t.lifecycle.Buildpacks.V
@@ -139,6 +134,15 @@ func (f *Flow) newBuild(c *rest.Call, t *buildBody, p *build.Package) (b *build.
 	guid, _, name := c.Caller.Actor()
 	b.CreatedBy.V = build.CreatedByUser{GUID: guid, Name: name, Email: name}
 	return b, wants, t.meta.Apply(b.Meta())
+}
+
+// web is the app's process web; without one, what a build takes for it.
+func web(ctx context.Context, db bun.IDB, guid string) (*app.Process, error) {
+	ps, err := app.ProcessesOf(ctx, db, guid)
+	if i := slices.IndexFunc(ps, func(p *app.Process) bool { return p.Type == app.Web }); i >= 0 {
+		return ps[i], nil
+	}
+	return &app.Process{LogRate: -1}, err
 }
 
 // beginBuild writes the build, if no other of the app is STAGING and the quotas allow what it wants.
@@ -213,7 +217,12 @@ func (f *Flow) runBuild(ctx context.Context, b *build.Build) error {
 	if err != nil {
 		return err
 	}
+	w, err := web(ctx, f.DB.Read(), a.GUID)
+	if err != nil {
+		return err
+	}
 	task := recipe.Staging(a, p, b, packs, at)
+	task.Staging.AppDiskMB = w.DiskMB
 	task.Timeout = cmp.Or(f.Staging, task.Timeout)
 	return f.Scheduler.Run(ctx, task)
 }

@@ -155,8 +155,10 @@ func (k *task) upload(ctx context.Context) (*cf.StagingResult, error) {
 			return fmt.Errorf("upload droplet: %w", err)
 		}
 		result.Droplet, result.SHA256, result.Size = blob.Key, blob.SHA256, blob.Size
-		// Probably it is started next, and here, so it is unpacked while its client reads the log; an error is the start's to tell.
-		k.c.work.Go(func() { _, _ = k.c.layer(k.c.ctx, k.cf.Stack, blob.Key, k.cf.Limits.DiskMB) })
+		if disk := k.cf.Staging.AppDiskMB; disk > 0 {
+			// Probably it is started next, and here, so it is unpacked while its client reads the log; an error is the start's to tell.
+			k.c.work.Go(func() { _, _ = k.c.layer(k.c.ctx, k.cf.Stack, blob.Key, disk) })
+		}
 		k.c.Gate.Step("droplet uploaded")
 		k.log.Tell(k.cf.SourceType, "Uploaded droplet (%s)", size(blob.Size))
 		return nil

@@ -37,16 +37,16 @@ var (
 )
 
 func (c *Cell) newTask(t cf.Task) *task {
-	k := &task{c: c, cf: t, platform: cf.SourceCell}
+	k := &task{c: c, cf: t, platform: cf.SourceCell, log: c.crowd.Log(c.Logs, t.AppID, "0", t.MetricTags, t.Limits.LogBytesPerSec)}
 	k.cf.Cell = c.ID
 	if t.Staging != nil {
 		k.platform = cf.SourceStage
+		k.log.Shed()
 	}
 	if k.cf.SourceType == "" {
 		k.cf.SourceType = k.platform
 	}
 	k.asked, k.cancel = context.WithCancelCause(context.Background())
-	k.log = c.crowd.Log(c.Logs, t.AppID, "0", t.MetricTags, t.Limits.LogBytesPerSec)
 	k.out = k.log.Streams(k.cf.SourceType)
 	return k
 }

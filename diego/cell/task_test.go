@@ -125,7 +125,7 @@ func (w *world) staging() cf.Task {
 	pack := zipOf(w.t, map[string]string{"bin/detect": "#!/bin/sh\n"})
 	sum := sha256.Sum256(pack)
 	return cf.Task{ID: "b-1", AppID: "app", Stack: "cflinuxfs4", Env: []string{"CF_STACK=cflinuxfs4"}, Limits: cf.Limits{MemoryMB: 1024, DiskMB: 1024, LogBytesPerSec: -1}, SourceType: "STG",
-		Staging: &cf.Staging{Package: w.blob(cf.BlobPackage, []byte("package")), Cache: "app-cflinuxfs4",
+		Staging: &cf.Staging{Package: w.blob(cf.BlobPackage, []byte("package")), Cache: "app-cflinuxfs4", AppDiskMB: 64,
 			Buildpacks: []cf.BuildpackRef{{Name: "ruby_buildpack", Blob: w.blob(cf.BlobBuildpack, pack), Digest: hex.EncodeToString(sum[:]), SkipDetect: true}, {Name: "go_buildpack", Blob: w.blob(cf.BlobBuildpack, pack)}}}}
 }
 

@@ -32,6 +32,7 @@ type Log struct {
 	app      cf.AppID
 	instance string
 	limit    int64
+	sheds    bool          // drops what is over the pace
 	bytes    atomic.Uint64 // taken from the app so far
 
 	mu     sync.Mutex
@@ -52,6 +53,9 @@ func (c *Crowd) Log(logs cf.Logs, app cf.AppID, instance string, tags map[string
 	l.Retag(tags)
 	return l
 }
+
+// Shed makes the log of a program that must get done in time: what is over the pace is dropped, and nobody waits for it.
+func (l *Log) Shed() { l.sheds = true }
 
 // Retag changes the tags of the lines to come.
 func (l *Log) Retag(tags map[string]string) {
@@ -136,6 +140,7 @@ type Writer struct {
 	stderr bool
 	mu     sync.Mutex
 	part   []byte // of a line that has not ended
+	cut    bool   // what comes is not the beginning of a line
 }
 
 // Writer makes the writer of a stream.
@@ -145,8 +150,29 @@ func (l *Log) Writer(source string, stderr bool) *Writer {
 
 // Write takes output as it comes, and then waits as the pace asks.
 func (w *Writer) Write(p []byte) (int, error) {
-	w.log.rest(w.take(p))
+	if n := w.shed(p); n < len(p) {
+		w.log.rest(w.take(p[n:]))
+	}
 	return len(p), nil
+}
+
+// shed drops the beginning of p that is over the pace, up to the end of a line, and gives its length.
+func (w *Writer) shed(p []byte) (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch i := bytes.IndexByte(p, '\n'); {
+	case w.log.sheds && w.log.floods():
+		w.flush()
+		n, w.cut = len(p), true
+	case w.cut && i < 0:
+		n = len(p)
+	case w.cut:
+		n, w.cut = i+1, false
+	}
+	if n > 0 {
+		w.log.Lost(uint64(n))
+	}
+	return n
 }
 
 // take gives what p costs.

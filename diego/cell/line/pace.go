@@ -44,7 +44,7 @@ func (l *Log) rest(cost int) {
 	l.mu.Lock()
 	wait, floods := l.pace.take(time.Now(), cost, int(l.crowd.floods.Load()))
 	l.mu.Unlock()
-	if wait <= 0 {
+	if wait <= 0 || floods && l.sheds {
 		return
 	}
 	if floods {
@@ -52,6 +52,13 @@ func (l *Log) rest(cost int) {
 		defer l.crowd.floods.Add(-1)
 	}
 	time.Sleep(wait)
+}
+
+// floods tells whether the log has been over its mean for long.
+func (l *Log) floods() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.pace.mean.After(time.Now())
 }
 
 // loss is output that was dropped before it got here.

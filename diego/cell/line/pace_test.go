@@ -2,6 +2,7 @@ package line
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -97,6 +98,42 @@ func TestFloodsShare(t *testing.T) {
 		}
 		if crowd.floods.Load() != 0 {
 			t.Error("somebody floods still")
+		}
+	})
+}
+
+// A build that floods does not wait; what it says when it does not flood any more comes whole.
+func TestBuildsDoNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, began := &sink{}, time.Now()
+		l := new(Crowd).Log(s, "app", "0", nil, -1)
+		l.Shed()
+		streams := l.Streams("STG")
+		flood := strings.Repeat("a flood\n", 4<<10)
+		lost := 0
+		for range 20 << 20 / len(flood) {
+			_, _ = streams.Out.Write([]byte(flood)) // never fails
+		}
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("the flood took %s", took)
+		}
+		_, _ = streams.Out.Write([]byte("half a line,"))
+		time.Sleep(10 * time.Second)
+		_, _ = streams.Out.Write([]byte(" and its end\nwhole\n"))
+		streams.Flush()
+		text := s.text()
+		kept := 0
+		for _, line := range text {
+			n := 0
+			if line == "a flood" {
+				kept += len(line) + 1
+			} else if c, err := fmt.Sscanf(line, "Log message output is too high. %d bytes dropped.", &n); c == 1 && err == nil {
+				lost += n
+			}
+		}
+		all := 20<<20/len(flood)*len(flood) + len("half a line, and its end\n")
+		if kept < 100_000*8 || kept+lost != all || !slices.Contains(text, "whole") || slices.ContainsFunc(text, func(l string) bool { return strings.Contains(l, "line") }) {
+			t.Errorf("%d kept, %d lost of %d; the last: %q", kept, lost, all, text[len(text)-3:])
 		}
 	})
 }
