@@ -40,7 +40,7 @@ quick: lint
 # Everything, with real containers and the official cf. A skipped test is a failure.
 test: build
 	tools/packages.sh test
-	INGOT_WORLD=1 go test -json -count 1 -p 2 -timeout 80m ./... | go run ./test/report -noskip
+	INGOT_WORLD=1 go test -json -count 1 -p 3 -parallel 4 -timeout 80m ./... | go run ./test/report -noskip
 
 lint:
 	go tool -modfile=tools/lint/go.mod golangci-lint run

@@ -6,6 +6,7 @@
 package capi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -46,6 +47,7 @@ type API struct {
 	Gate      *run.Gate       // stops a push at its steps; nil in life
 	Followers cf.LogFollowers // see build.Family
 	Staging   time.Duration   // see flow.Flow
+	MaxDisk   int             // MB that an instance of an app may have; 0 = 2048, as in Cloud Controller
 	Limits    *limit.Requests // of requests an hour; nil = the platform's
 
 	Org   *org.Family   // made by Start
@@ -72,7 +74,7 @@ func (a *API) Start(ctx context.Context) error {
 	a.Info.Hourly = a.Limits.Hourly()
 	a.Org = &org.Family{DB: a.DB, Directory: a.Directory}
 	a.Admin = &admin.Family{DB: a.DB, Blobs: a.Blobs, Info: a.Info}
-	apps := &app.Family{Logs: a.Logs, Scheduler: a.Scheduler}
+	apps := &app.Family{Logs: a.Logs, Scheduler: a.Scheduler, MaxDiskMB: cmp.Or(a.MaxDisk, 2048)}
 	builds := &build.Family{DB: a.DB, Blobs: a.Blobs, Logs: a.Logs, Gate: a.Gate, Followers: a.Followers}
 	routes := &route.Family{DB: a.DB, Domain: a.Domain}
 	tasks := &task.Family{}

@@ -31,7 +31,7 @@ func (w *world) next(t testing.TB, who cf.LogFollowers) {
 	t.Helper()
 	_ = w.api.Stop(t.Context())
 	b := *w.api
-	next := &capi.API{DB: b.DB, Services: b.Services, Bindings: b.Bindings, Tokens: b.Tokens, Directory: b.Directory, URL: b.URL, Info: b.Info, Domain: b.Domain,
+	next := &capi.API{DB: b.DB, Services: b.Services, Bindings: b.Bindings, Tokens: b.Tokens, Directory: b.Directory, URL: b.URL, Info: b.Info, Domain: b.Domain, MaxDisk: b.MaxDisk,
 		Scheduler: b.Scheduler, Blobs: b.Blobs, Logs: b.Logs, Followers: who}
 	if err := next.Start(t.Context()); err != nil {
 		t.Fatal(err)

@@ -205,6 +205,28 @@ func TestCanaryAndSupersede(t *testing.T) {
 	}
 }
 
+// TestDeploymentWait: one look is enough to see the end.
+func TestDeploymentWait(t *testing.T) {
+	w, app := running(t)
+	up := make(chan struct{})
+	w.sched.instance = func(cf.DesiredLRP, int) *cf.ActualLRP {
+		select {
+		case <-up:
+			return &cf.ActualLRP{State: cf.LRPRunning, Routable: true, Ready: true, Since: time.Now().Add(-time.Minute)}
+		default:
+			return &cf.ActualLRP{State: cf.LRPClaimed, Since: time.Now()}
+		}
+	}
+	d := w.deploy(app, "").GUID()
+	time.AfterFunc(300*time.Millisecond, func() { close(up) })
+	if r := w.Must(200, "admin", "GET /v3/deployments/"+d, nil); r.Get("status", "reason") != "DEPLOYED" {
+		t.Error(r.Text)
+	}
+	if r := w.Must(200, "admin", "GET /v3/deployments", nil); r.Get("resources", 0, "status", "value") != "FINALIZED" {
+		t.Error(r.Text)
+	}
+}
+
 // TestDeployStopped: a deployment of a stopped app starts it with what it asks for, and is over.
 func TestDeployStopped(t *testing.T) {
 	w, app := running(t)

@@ -107,6 +107,54 @@ func TestStagingQuotas(t *testing.T) {
 	}
 }
 
+// TestMaxDisk: no process, task or build asks for more disk than the platform allows, whatever the quotas say, in the words of
+// Cloud Controller's MaxDiskQuotaPolicy, TaskCreate and controller of builds; a build may always have the least staging disk.
+func TestMaxDisk(t *testing.T) {
+	w := pushWorld(t)
+	guid := w.makeApp("dora")
+	w.stage("admin", guid)
+	const words = "disk_quota too much disk requested (requested %d MB - must be less than %d MB)"
+	scale := func(status, mb int) resttest.Answer {
+		t.Helper()
+		return w.Must(status, "admin", "POST /v3/processes/"+guid+"/actions/scale", fmt.Sprintf(`{"disk_in_mb":%d}`, mb))
+	}
+	refused := func(r resttest.Answer, want string) {
+		t.Helper()
+		if r.Detail() != want || r.Get("errors", 0, "title") != "CF-UnprocessableEntity" || r.Get("errors", 0, "code") != 10008.0 {
+			t.Errorf("got %s, want %s", r.Text, want)
+		}
+	}
+	scale(202, 2048)
+	refused(scale(422, 2049), fmt.Sprintf(words, 2049, 2048)) // of an app that is stopped
+	w.Must(200, "admin", "POST /v3/apps/"+guid+"/actions/start", nil)
+	refused(scale(422, 2049), fmt.Sprintf(words, 2049, 2048))
+	if r := w.Must(200, "admin", "GET /v3/processes/"+guid, nil); r.Get("disk_in_mb") != 2048.0 {
+		t.Error("it was scaled in spite of it:", r.Text)
+	}
+	if state, detail := w.applied("applications:\n- name: dora\n  disk_quota: 3G\n"); state != "FAILED" ||
+		detail != "For application 'dora': "+fmt.Sprintf(words, 3072, 2048) {
+		t.Error(state, detail)
+	}
+	refused(w.Must(422, "admin", "POST /v3/deployments", `{"options":{"disk_in_mb":4000},"relationships":{"app":{"data":{"guid":"`+guid+`"}}}}`),
+		fmt.Sprintf(words, 4000, 2048))
+	refused(w.Must(422, "admin", "POST /v3/apps/"+guid+"/tasks", `{"command":"rake","disk_in_mb":2049}`), "Cannot request disk_in_mb greater than 2048")
+	pack := w.newPackage(guid)
+	w.must(200, w.upload("admin", pack, "", zipped(t, "main.go")))
+	build := `{"package":{"guid":"` + pack + `"},"staging_disk_in_mb":%d}`
+	refused(w.Must(422, "admin", "POST /v3/builds", fmt.Sprintf(build, 4097)), "disk limit exceeded")
+	w.Must(201, "admin", "POST /v3/builds", fmt.Sprintf(build, 4096))
+	allow := func(mb int) {
+		w.api.MaxDisk = mb
+		w.again(t)
+		w.API = resttest.Serving(t, w.DB, w.Users, w.api.URL, w.api.Handler())
+	}
+	allow(8192)
+	scale(202, 8192)
+	w.Must(200, "admin", "POST /v3/apps/"+guid+"/actions/stop", nil)
+	allow(4096)
+	refused(w.Must(422, "admin", "POST /v3/apps/"+guid+"/actions/start", nil), fmt.Sprintf(words, 8192, 4096))
+}
+
 // TestManifestQuota: a manifest that passes the quota fails, in whole.
 func TestManifestQuota(t *testing.T) {
 	w := pushWorld(t)

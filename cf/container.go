@@ -75,7 +75,7 @@ type Containers interface {
 	Create(ctx context.Context, s ContainerSpec) (ContainerInfo, error)
 	// Start runs the program. Its output goes to the writers until it ends.
 	Start(ctx context.Context, handle string, s Streams) error
-	// Attach takes up the output of a container that an earlier Ingot started.
+	// Attach takes up the output of a container that an earlier Ingot started; of one that has ended, its last, to the end.
 	Attach(ctx context.Context, handle string, s Streams) error
 	// Exec runs another program in the container and returns when it ended. Ending ctx kills it with its children.
 	Exec(ctx context.Context, handle string, p Program, s Streams) (Exit, error)

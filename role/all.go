@@ -104,7 +104,7 @@ func (r *rooms) connect() {
 	r.capi = &capi.API{
 		Services: r.services, Bindings: r.services,
 		Tokens: r.uaa, Directory: r.uaa, Scheduler: r.bbs, Blobs: r.bits, Logs: r.logs, Gate: r.gate,
-		URL: c.api(), Domain: c.Domain, Holder: "ingot", Followers: r.cache, Staging: c.Staging,
+		URL: c.api(), Domain: c.Domain, Holder: "ingot", Followers: r.cache, Staging: c.Staging, MaxDisk: c.MaxDisk,
 		Info: admin.Info{
 			UAA: r.uaa.URL, Login: r.uaa.LoginURL, LogCache: "https://" + c.host("log-cache"), LogStream: "https://" + c.host("log-stream"),
 			Doppler: "wss://" + c.host("doppler") + ":443", Routing: c.api() + "/routing",

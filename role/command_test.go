@@ -39,6 +39,7 @@ func TestBadInput(t *testing.T) {
 		{[]string{"up", "--admin", "0.0.0.0:2280"}, "--admin"},
 		{[]string{"up", "--dns", "magic"}, "--dns"},
 		{[]string{"up", "--staging-timeout", "0s"}, "--staging-timeout"},
+		{[]string{"up", "--max-app-disk", "1023"}, "--max-app-disk"},
 		{[]string{"up", "--database", "nonsense"}, "--database"},
 		{[]string{"up", "--database", "oracle://me:hunter2@db/x"}, "--database"},
 		{[]string{"up", "--database", "postgres://me:hunter2@db:port/x"}, "--database"},

@@ -32,6 +32,7 @@ type Config struct {
 	DNS      string        // how the machine learns our names: auto, resolv.conf, none
 	Memory   int           // MB for apps; 0 = what the machine has less a reserve
 	Disk     int           // MB for apps; 0 = what the disk has less a reserve
+	MaxDisk  int           // MB, the most that an instance of an app may ask for
 	Staging  time.Duration // the most that a staging may take
 	Worker   bool          // the process that the parent starts
 	TraceFD  int           // step gate, for tests
@@ -41,7 +42,7 @@ type Config struct {
 func Default() Config {
 	return Config{
 		Data: "/var/lib/ingot", Domain: "ingot.test", Network: "10.254.0.0/16", Cache: "/var/cache/ingot",
-		Admin: "127.0.0.1:2280", DNS: "auto", Staging: 15 * time.Minute, TraceFD: -1,
+		Admin: "127.0.0.1:2280", DNS: "auto", MaxDisk: 2048, Staging: 15 * time.Minute, TraceFD: -1,
 	}
 }
 
@@ -75,6 +76,9 @@ func (c Config) Validate() error {
 	}
 	if c.DNS != "auto" && c.DNS != "none" {
 		return fmt.Errorf("--dns %q is neither auto nor none", c.DNS)
+	}
+	if c.MaxDisk < 1024 {
+		return fmt.Errorf("--max-app-disk %d is less than 1024, which apps get that ask for nothing", c.MaxDisk)
 	}
 	if c.Staging < time.Second {
 		return fmt.Errorf("--staging-timeout %s is less than a second", c.Staging)

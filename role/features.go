@@ -19,7 +19,7 @@ func features() []feature {
 	return []feature{
 		{"push from source", "beta", "staticfile, java, ruby, nodejs, go, python, php, nginx and binary; dotnet_core_buildpack and r_buildpack are absent"},
 		{"orgs, spaces, roles, users", "beta", ""},
-		{"quotas", "beta", "enforced; a new org has the quota default: 100 GB of memory, 1000 routes, 100 service instances"},
+		{"quotas", "beta", "enforced; a new org has the quota default: 100 GB of memory, 1000 routes, 100 service instances; an instance of an app has at most 2048 MB of disk (`ingot up --max-app-disk`)"},
 		{"isolation segments", "beta", "the cell of a single machine belongs to the shared one: nothing can be placed in another"},
 		{"apps, processes, builds, droplets, packages", "beta", "droplets also by upload and by copy; the state of a build is changed from outside only to FAILED"},
 		{"deployments and revisions", "beta", "rolling, canary with steps, rollback; the old instances go when the router knows the new ones"},

@@ -74,6 +74,7 @@ func settings(f *pflag.FlagSet, c *Config) {
 	f.DurationVar(&c.Staging, "staging-timeout", c.Staging, "the most that a staging may take")
 	f.IntVar(&c.Memory, "memory", c.Memory, "MB of memory for apps (default: the machine's less a reserve)")
 	f.IntVar(&c.Disk, "disk", c.Disk, "MB of disk for apps (default: the free disk less a reserve)")
+	f.IntVar(&c.MaxDisk, "max-app-disk", c.MaxDisk, "MB of disk that one instance of an app may have")
 }
 
 // upHere is the worker: it runs until ctx ends, somebody asks to stop, or the parent is gone, then stops in order.
@@ -182,7 +183,7 @@ func spawn(c Config, log *os.File) (*exec.Cmd, error) {
 // flags gives the command line that means c.
 func (c Config) flags() []string {
 	a := []string{"up", "--data", c.Data, "--domain", c.Domain, "--network", c.Network, "--cache", c.Cache, "--admin", c.Admin,
-		"--dns", c.DNS, "--memory", fmt.Sprint(c.Memory), "--disk", fmt.Sprint(c.Disk), "--staging-timeout", c.Staging.String()}
+		"--dns", c.DNS, "--memory", fmt.Sprint(c.Memory), "--disk", fmt.Sprint(c.Disk), "--max-app-disk", fmt.Sprint(c.MaxDisk), "--staging-timeout", c.Staging.String()}
 	for _, l := range c.Listen {
 		a = append(a, "--listen", l)
 	}

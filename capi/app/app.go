@@ -54,9 +54,9 @@ type Family struct {
 	// Account writes the usage events of processes whose rows were changed.
 	Account func(ctx context.Context, tx bun.Tx, a *App, ps ...*Process) error
 	// Counters count what a quota of memory and instances is compared with.
-	Counters []quota.Counter
-	// Stack is what apps get that name none.
-	Stack string
+	Counters  []quota.Counter
+	Stack     string // what apps get that name none
+	MaxDiskMB int    // the most disk of an instance
 
 	Apps        *rest.Resource[App]
 	Processes   *rest.Resource[Process]

@@ -159,7 +159,7 @@ func InsertDeployment(ctx context.Context, tx bun.Tx, d *Deployment) error {
 
 func (f *Family) deployments() *rest.Resource[Deployment] {
 	return &rest.Resource[Deployment]{
-		Kind: "deployment", Path: "/v3/deployments", Visible: access.InSpaces("space_guid"),
+		Kind: "deployment", Path: "/v3/deployments", Visible: access.InSpaces("space_guid"), NoGet: true,
 		Filters: []rest.Filter{
 			{Param: "app_guids", Where: "app_guid IN (?)"},
 			{Param: "states", Where: "state IN (?)"},

@@ -24,18 +24,18 @@ func Count(ctx context.Context, db bun.IDB, where quota.Within, u *quota.Usage) 
 	return err
 }
 
-// Fits refuses, in CF's words, what a started app is about to use when the quota of its space or organization has no
-// room for it. It comes after the rows of the app and its processes ps were written; h was held before that.
+// Fits refuses, in CF's words, a disk that no app may have, and what a started app is about to use when the quota of its
+// space or organization has no room for it. It comes after the rows of the app and its processes ps were written; h was held before that.
 func (f *Family) Fits(ctx context.Context, tx bun.Tx, h *quota.Held, a *App, ps ...*Process) error {
+	var org, space quota.Usage
+	var err error
 	if a.State != Started {
-		return nil
-	}
-	org, space, err := h.Used(ctx, tx, f.Counters...)
-	if err != nil {
+		h = new(quota.Held)
+	} else if org, space, err = h.Used(ctx, tx, f.Counters...); err != nil {
 		return err
 	}
 	for _, p := range ps {
-		if err := h.Process(quota.Size{MemoryMB: p.MemoryMB, LogRate: p.LogRate}, org, space); err != nil {
+		if err := h.Process(quota.Size{MemoryMB: p.MemoryMB, LogRate: p.LogRate, DiskMB: p.DiskMB, MaxDiskMB: f.MaxDiskMB}, org, space); err != nil {
 			return err
 		}
 	}

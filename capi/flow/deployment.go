@@ -143,11 +143,11 @@ func (f *Flow) beginDeployment(ctx context.Context, tx bun.Tx, a *app.App, d *ap
 	}
 	d.Healthy = sql.Now()
 	d.GUID = cf.NewGUID()
-	resize(newest, d)
+	rollout.Resize(newest, d)
 	if a.State == app.Stopped {
 		return revised, f.deployStopped(ctx, tx, a, d, newest)
 	}
-	fresh := clone(newest, a, r)
+	fresh := rollout.Fresh(newest, a, r)
 	fresh.Instances = rollout.First(d)
 	if err := row.Insert(ctx, tx, fresh); err != nil {
 		return false, err
@@ -216,28 +216,6 @@ func (f *Flow) takeTarget(ctx context.Context, tx bun.Tx, a *app.App, d *app.Dep
 	return back, err
 }
 
-// resize applies the sizes that the deployment asks for.
-func resize(p *app.Process, d *app.Deployment) {
-	o := d.Options.V
-	ch := app.Change{MemoryMB: o.MemoryMB, DiskMB: o.DiskMB}
-	if o.LogRate != nil {
-		rate := int64(*o.LogRate)
-		ch.LogRate = &rate
-	}
-	ch.Apply(p)
-}
-
-// clone makes the new web process out of the newest one.
-func clone(p *app.Process, a *app.App, r *app.Revision) *app.Process {
-	fresh := *p
-	fresh.Row, fresh.Used = row.Row{GUID: cf.NewGUID()}, app.Used{}
-	fresh.Version, fresh.Droplet, fresh.Revision = cf.NewGUID(), a.Droplet, ""
-	if r != nil {
-		fresh.Revision, fresh.Command = r.GUID, r.Commands.V[app.Web]
-	}
-	return &fresh
-}
-
 func ofType(ps []*app.Process, kind string) (out []*app.Process) {
 	for _, p := range ps {
 		if p.Type == kind {
@@ -278,6 +256,24 @@ func (f *Flow) holdDeployment(ctx context.Context, d *app.Deployment, fn func(ct
 		return rest.NotFound("deployment")
 	}
 	return err
+}
+
+// showDeployment is GET /v3/deployments/:guid; it waits for news.
+func (f *Flow) showDeployment(c *rest.Call) error {
+	var d, first *app.Deployment
+	err := f.news.Await(c.Ctx(), rollout.Hold, func() (found bool, err error) {
+		if d, err = f.App.Deployments.Find(c, c.Arg("guid")); err != nil {
+			return false, err
+		}
+		if first == nil {
+			first = d
+		}
+		return rollout.News(first, d), nil
+	})
+	if err != nil {
+		return err
+	}
+	return f.App.Deployments.Show(c, http.StatusOK, d)
 }
 
 func (f *Flow) cancelDeployment(c *rest.Call) error {

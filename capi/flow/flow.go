@@ -56,6 +56,7 @@ type Flow struct {
 	Task  *task.Family
 
 	bell    chan struct{} // rings when a deployment begins or is steered
+	news    run.Bell      // of deployments
 	locks   run.Keyed
 	errands *errand.Errands
 	met     map[string]time.Time // the builds that are STAGING, since convergence met them
@@ -125,6 +126,7 @@ func (f *Flow) Routes() []rest.Route {
 		{Pattern: "GET " + ofApp + "/manifest", Handle: f.showManifest},
 		{Pattern: "POST " + ofApp + "/actions/clear_buildpack_cache", Handle: f.clearCache},
 		{Pattern: "POST /v3/builds", Handle: f.stage},
+		{Pattern: "GET /v3/deployments/{guid}", Handle: f.showDeployment},
 		{Pattern: "POST /v3/deployments/{guid}/actions/cancel", Handle: f.cancelDeployment},
 		{Pattern: "POST /v3/deployments/{guid}/actions/continue", Handle: f.continueDeployment},
 		{Pattern: "POST " + ofSpace + "/actions/apply_manifest", Handle: f.applyManifest},

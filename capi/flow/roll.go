@@ -23,8 +23,9 @@ import (
 // pace is between two looks at instances while a deployment is on its way.
 const pace = 250 * time.Millisecond
 
-// ring wakes who drives deployments.
+// ring wakes who drives deployments, and who waits for news of one.
 func (f *Flow) ring() {
+	f.news.Ring()
 	select {
 	case f.bell <- struct{}{}:
 	default:
@@ -111,6 +112,7 @@ func (f *Flow) roll(ctx context.Context, d *app.Deployment) error {
 		return err
 	}
 	f.Gate.Step("deployment " + string(d.State))
+	f.news.Ring()
 	f.changed(ctx, d.AppGUID)
 	return nil
 }

@@ -176,6 +176,9 @@ func (f *Flow) beginBuild(ctx context.Context, tx bun.Tx, b *build.Build, wants 
 	if err == nil {
 		err = h.Staging(wants, recipe.MinMemoryMB, org, space)
 	}
+	if err == nil && b.DiskMB > max(f.App.MaxDiskMB, recipe.MinDiskMB) {
+		err = rest.Unprocessable("disk limit exceeded")
+	}
 	if err != nil {
 		return err
 	}

@@ -56,3 +56,50 @@ func TestOutputWhileNobodyReads(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// What a program wrote last, while the engine was away, comes to the first one that takes it up: also when that is not the
+// first one that started.
+func TestLastOutput(t *testing.T) {
+	world(t, "an engine that is killed")
+	data := filepath.Join(worldFolder, "last")
+	p := startProcess(t, data)
+	for handle, args := range map[string][]string{"crash": {"crash", "1000"}, "lines": {"lines", "10", "100"}} {
+		p.do(order{Verb: "create", Spec: tiny(handle, args...)})
+	}
+	p.kill()
+	for _, h := range []string{"crash", "lines"} {
+		await(t, h+" to end", func() bool {
+			f, _ := filepath.Glob(filepath.Join("/run/ingot", folderID(data), "state", "*", "*", h, "exit.json"))
+			return len(f) == 1
+		})
+	}
+	for range 2 {
+		p = startProcess(t, data)
+		p.kill()
+	}
+	p = startProcess(t, data)
+	for h, code := range map[string]int{"crash": 2, "lines": 33} {
+		p.do(order{Verb: "attach", Handle: h}) // returns when all is there
+		if x := p.do(order{Verb: "wait", Handle: h}).Exit; x.Code != code {
+			t.Errorf("%s: %+v", h, x)
+		}
+	}
+	if got := p.do(order{Verb: "output", Handle: "crash"}).Output; !strings.HasPrefix(got, "to crash\npanic: crashed\n") {
+		t.Errorf("%q", got)
+	}
+	got := p.do(order{Verb: "output", Handle: "lines"}).Output
+	if contiguous(t, got); !strings.HasSuffix(got, "line 99\n") {
+		t.Errorf("%q", got)
+	}
+	for _, h := range []string{"crash", "lines"} {
+		if a := <-p.begin(order{Verb: "attach", Handle: h}); a.Err == "" {
+			t.Error("the output was taken twice")
+		}
+		p.do(order{Verb: "delete", Handle: h})
+	}
+	awaitNoLeak(t, data)
+	p.kill()
+	if err := os.RemoveAll(data); err != nil {
+		t.Fatal(err)
+	}
+}

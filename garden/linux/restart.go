@@ -21,13 +21,14 @@ import (
 	"ingot/cf"
 	"ingot/garden/linux/containerd"
 	"ingot/garden/linux/network"
+	"ingot/garden/linux/output"
 )
 
 // A restart happens in this order: salvage (before containerd, which throws away what it cannot use), containerd itself,
 // load, the network, sweep.
 
-// salvage keeps the exit codes of programs that ended while nobody looked, for containerd drops such tasks when it
-// starts, and ends what was being made when the last process died: a bundle without bootstrap.json has a shim, if any,
+// salvage keeps the exit codes and the last output of programs that ended while nobody looked, for containerd drops such
+// tasks with their shims when it starts, and ends what was being made when the last process died: a bundle without bootstrap.json has a shim, if any,
 // that nobody can talk to.
 func (e *Engine) salvage() error {
 	bundles, err := os.ReadDir(e.daemon.Bundles())
@@ -43,6 +44,9 @@ func (e *Engine) salvage() error {
 		if b, err := os.ReadFile(filepath.Join(dir, "exit.json")); err == nil && json.Unmarshal(b, &x) == nil {
 			if err := e.saveExit(handle, cf.Exit{Code: x.Status, OOM: e.host.Cgroups.OOM(handle), At: x.Timestamp}); err != nil {
 				return err
+			}
+			if err := output.Keep(e.pipes(handle), handle); err != nil {
+				e.Log.Warn("last output of a program is lost", "handle", handle, "error", err)
 			}
 		}
 		if _, err := os.Stat(filepath.Join(dir, "bootstrap.json")); err == nil {

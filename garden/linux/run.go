@@ -39,8 +39,8 @@ func (e *Engine) Start(ctx context.Context, handle string, s cf.Streams) error {
 	return nil
 }
 
-// Attach takes up the output of a container that runs since before this process. Of one that ended meanwhile there is
-// none: pipes do not outlive their program.
+// Attach takes up the output of a container that runs since before this process, or ended since; of that it returns when
+// all was written.
 func (e *Engine) Attach(_ context.Context, handle string, s cf.Streams) error {
 	c, err := e.get(handle)
 	if err != nil {
@@ -51,11 +51,12 @@ func (e *Engine) Attach(_ context.Context, handle string, s cf.Streams) error {
 	if !c.started.Load() {
 		return cf.Errorf(cf.KindConflict, "", "container %q was not started", handle)
 	}
-	if c.task == nil || c.ended() {
-		return nil
-	}
 	if c.out.Taken() {
 		return cf.Errorf(cf.KindConflict, "", "the output of container %q is taken", handle)
+	}
+	if c.task == nil || c.ended() {
+		c.out.To(s.Out, s.Err, s.Lost)
+		return c.out.Rest(e.pipes(handle), handle)
 	}
 	ct, err := e.daemon.Client.LoadContainer(e.ctx, handle)
 	if err != nil {

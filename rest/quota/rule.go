@@ -28,8 +28,9 @@ func (h *Held) Used(ctx context.Context, tx bun.Tx, counters ...Counter) (org, s
 
 // Size is what one instance of a process, or one task, wants.
 type Size struct {
-	MemoryMB int
-	LogRate  int64 // bytes a second; -1 = unlimited
+	MemoryMB          int
+	LogRate           int64 // bytes a second; -1 = unlimited
+	DiskMB, MaxDiskMB int   // of processes: the platform's limit, whatever the quotas say
 }
 
 // faults are Sequel's messages of a row that Cloud Controller's policies refuse.
@@ -59,10 +60,12 @@ func unprocessable(format string, args ...any) error {
 	return cf.Errorf(cf.KindUnprocessable, "UnprocessableEntity", format, args...)
 }
 
-// Process answers whether a started process of that size may stay as it is, with org and space used after its change.
+// Process answers whether a started process of that size may stay as it is, with org and space used after its change. Of one
+// that is stopped, a Held without quotas answers.
 // The words are those of Cloud Controller's policies of processes, which no client sees translated.
 func (h *Held) Process(s Size, org, space Usage) error {
 	var f faults
+	f.over(s.DiskMB, &s.MaxDiskMB, fmt.Sprintf("disk_quota too much disk requested (requested %d MB - must be less than %d MB)", s.DiskMB, s.MaxDiskMB))
 	f.over(space.MemoryMB, h.Space.Apps.Memory, "memory space_quota_exceeded")
 	f.over(org.MemoryMB, h.Org.Apps.Memory, "memory quota_exceeded")
 	f.over(s.MemoryMB, h.Org.Apps.ProcessMemory, "memory instance_memory_limit_exceeded")

@@ -168,6 +168,9 @@ func (f *Errands) row(c *rest.Call, a *app.App, b *body) (*task.Task, error) {
 	if t.Droplet == "" {
 		return nil, rest.Unprocessable("Task must have a droplet. Specify droplet or assign current droplet to app.")
 	}
+	if b.disk.Or(0) > f.App.MaxDiskMB {
+		return nil, rest.Unprocessable("Cannot request disk_in_mb greater than %d", f.App.MaxDiskMB)
+	}
 	if b.process.Given() {
 		p, err := f.App.Processes.FindWhere(c, "guid = ? AND app_guid = ?", b.process.V, a.GUID)
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"ingot/capi/app"
 	"ingot/cf"
+	"ingot/kit/sql"
 	"ingot/rest"
 )
 
@@ -243,6 +244,44 @@ func TestCount(t *testing.T) {
 	}, now)
 	if w.Settled != 1 || w.Starting != 3 || w.Unhealthy != 2 {
 		t.Errorf("%+v", w)
+	}
+}
+
+func TestNews(t *testing.T) {
+	for name, c := range map[string]struct {
+		most int // of 3 in flight
+		age  time.Duration
+		then func(d *app.Deployment)
+		want bool
+	}{
+		"begins in steps":   {1, 0, nil, true},
+		"begins in one":     {3, 0, nil, false},
+		"is on its way":     {1, 2 * time.Second, nil, false},
+		"waits":             {1, time.Hour, func(d *app.Deployment) { d.Error = "no room" }, true},
+		"goes on":           {1, time.Hour, func(d *app.Deployment) { d.Healthy = sql.Now() }, false},
+		"is through":        {1, time.Hour, func(d *app.Deployment) { d.Turn(app.Deployed) }, true},
+		"is at a step":      {3, 0, func(d *app.Deployment) { d.Turn(app.Paused) }, true},
+		"is cancelled":      {1, time.Hour, func(d *app.Deployment) { d.Turn(app.Canceling) }, true},
+		"makes way":         {1, time.Hour, func(d *app.Deployment) { d.Supersede() }, true},
+		"begins, is waited": {1, 0, func(d *app.Deployment) {}, false},
+	} {
+		first := deployment(app.Rolling, 3, c.most)
+		first.Turn(app.Deploying)
+		first.CreatedAt = sql.At(time.Now().Add(-c.age))
+		d := first
+		if c.then != nil {
+			later := *first
+			c.then(&later)
+			d = &later
+		}
+		if got := News(first, d); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+		if d.Value != app.Active || d.State == app.Paused {
+			if !News(d, d) {
+				t.Errorf("%s: another look waits", name)
+			}
+		}
 	}
 }
 

@@ -7,7 +7,9 @@ package output
 
 import (
 	"bytes"
+	"errors"
 	"io"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +25,7 @@ type Output struct {
 
 	mu     sync.Mutex
 	pipes  cio.IO
+	rest   bool // was handed on
 	closed bool
 }
 
@@ -62,11 +65,45 @@ func (o *Output) opened(p cio.IO, err error) (cio.IO, error) {
 	return p, nil
 }
 
-// Taken tells whether the pipes are open here.
+// Taken tells whether somebody has the output already.
 func (o *Output) Taken() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.pipes != nil
+	return o.pipes != nil || o.rest
+}
+
+// Keep takes what a program that has ended left in its pipes out of them, into files in the same folder: the pipes do not
+// outlive their shim.
+func Keep(folder, id string) error {
+	return errors.Join(rest(folder, id+"-stdout", nil), rest(folder, id+"-stderr", nil))
+}
+
+// Rest hands on what a program that has ended left in its pipes, or Keep took out of them. The files stay: who is killed
+// meanwhile hands it on again.
+func (o *Output) Rest(folder, id string) error {
+	o.mu.Lock()
+	o.rest = true
+	o.mu.Unlock()
+	return errors.Join(rest(folder, id+"-stdout", &o.out), rest(folder, id+"-stderr", &o.err))
+}
+
+// soon is how long a program's last output may take through its shim.
+const soon = time.Second
+
+// rest keeps what is left in a pipe, and hands it to l, if not nil.
+func rest(folder, name string, l *late) error {
+	found, err := filepath.Glob(filepath.Join(folder, "*", name)) // the folder between is containerd's
+	for _, path := range found {
+		f, e := valve.Keep(path, soon)
+		if e == nil && l != nil {
+			l.path = path
+			_, e = io.Copy(l, f)
+		}
+		if err = errors.Join(err, e); f != nil {
+			_ = f.Close() // it was read
+		}
+	}
+	return err
 }
 
 // To lets the output flow; nil discards. Lost, if not nil, is told of bytes that were dropped; then the output goes on with a

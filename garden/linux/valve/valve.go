@@ -9,6 +9,8 @@ package valve
 import (
 	"encoding/binary"
 	"errors"
+	"io"
+	"math"
 	"os"
 	"syscall"
 	"time"
@@ -98,8 +100,8 @@ func (v *Valve) relieve(fd uintptr) {
 	n := level(fd) / 2
 	before := v.lost
 	v.lost += uint64(n)
-	_ = write(v.path, 0, v.lost)                              // else it is told with the next loss
-	if done := drop(int(fd), int(v.void.Fd()), n); done < n { // a reader was faster
+	_ = write(v.path, 0, v.lost)                                 // else it is told with the next loss
+	if done, _ := move(int(fd), int(v.void.Fd()), n); done < n { // a reader was faster
 		v.lost = before + uint64(done)
 		_ = write(v.path, 0, v.lost)
 	}
@@ -126,19 +128,20 @@ func level(fd uintptr) int {
 	return n
 }
 
-// drop takes up to n bytes out of a pipe, without copying them, and gives how many it took.
-func drop(pipe, void, n int) (done int) {
+// move takes up to n bytes out of a pipe into an open file, without copying them, and gives how many it took. The error is
+// EAGAIN where that was all for now; there is none when nobody has the pipe open for writing either.
+func move(pipe, to, n int) (done int, err error) {
 	for done < n {
-		k, err := unix.Splice(pipe, nil, void, nil, n-done, unix.SPLICE_F_NONBLOCK)
-		if err != nil && errors.Is(err, unix.EINTR) {
+		k, err := unix.Splice(pipe, nil, to, nil, n-done, unix.SPLICE_F_NONBLOCK)
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil || k <= 0 {
-			break
+			return done, err
 		}
 		done += int(k)
 	}
-	return done
+	return done, nil
 }
 
 // Trim leaves the newest keep bytes of what is in the pipe at path, and gives how many it dropped.
@@ -149,8 +152,46 @@ func Trim(path string, keep int) uint64 {
 	}
 	defer v.Close()
 	var n int
-	_ = v.raw.Control(func(fd uintptr) { n = drop(int(fd), int(v.void.Fd()), level(fd)-keep) }) // it is open
+	_ = v.raw.Control(func(fd uintptr) { n, _ = move(int(fd), int(v.void.Fd()), level(fd)-keep) }) // it is open
 	return uint64(n)
+}
+
+// Keep moves what is in the pipe at path to the end of a file beside it, until nobody has the pipe open for writing, but at
+// most for so long. It gives the file, from its beginning. Killed at any moment it loses nothing: what the kernel has taken
+// out of the pipe is in the file.
+func Keep(path string, limit time.Duration) (*os.File, error) {
+	v, err := New(path)
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	f, err := os.OpenFile(path+".kept", os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err = v.empty(f, limit); err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func (v *Valve) empty(f *os.File, limit time.Duration) error {
+	_, err := f.Seek(0, io.SeekEnd)
+	if err = errors.Join(err, v.pipe.SetReadDeadline(time.Now().Add(limit))); err != nil {
+		return err
+	}
+	var moved error
+	err = v.raw.Read(func(fd uintptr) bool {
+		_, moved = move(int(fd), int(f.Fd()), math.MaxInt32)
+		return !errors.Is(moved, unix.EAGAIN)
+	})
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil
+	}
+	return errors.Join(err, moved)
 }
 
 // The file beside a pipe: the bytes lost, as counted by the shim, then those of them that the engine has told of.

@@ -130,3 +130,33 @@ func TestTrim(t *testing.T) {
 		t.Errorf("%d bytes are left", len(got))
 	}
 }
+
+// Keep takes what is there and what still comes, after what it took before.
+func TestKeep(t *testing.T) {
+	path, w, _ := pipe(t, Patience)
+	const first, second = "the first line\n", "the second\n"
+	if _, err := io.WriteString(w, first); err != nil {
+		t.Fatal(err)
+	}
+	keep := func(limit time.Duration, want string) {
+		t.Helper()
+		f, err := Keep(path, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(f); err != nil || string(got) != want {
+			t.Errorf("%q, %v", got, err)
+		}
+		_ = f.Close()
+	}
+	keep(time.Second/2, first) // somebody still has it open for writing
+	go func() {
+		_, _ = io.WriteString(w, second)
+		_ = w.Close()
+	}()
+	keep(time.Minute, first+second)
+	keep(time.Minute, first+second)
+	if _, err := Keep(path+"x", 0); !os.IsNotExist(err) {
+		t.Error(err)
+	}
+}

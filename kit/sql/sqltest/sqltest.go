@@ -11,8 +11,13 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 
 	"ingot/kit/seal"
@@ -20,7 +25,7 @@ import (
 )
 
 // Variable names the server of the tests: postgres://user:password@host:port/name or mysql://... of somebody who may make
-// databases. Without it the tests run on SQLite. "all" runs them, and benchmarks, on the three engines in turn.
+// databases. Without it the tests run on SQLite. "all" runs them on the three engines, and benchmarks in turn.
 const Variable = "INGOT_TEST_DATABASE"
 
 // Main runs the tests of a package on SQLite, and where INGOT_WORLD=1 (as `make test` sets) on PostgreSQL and MariaDB,
@@ -31,32 +36,55 @@ func Main(m *testing.M) int {
 	if all {
 		_ = os.Unsetenv(Variable) // the name is a good one
 	}
-	code := m.Run()
-	if !all && (os.Getenv(Variable) != "" || os.Getenv("INGOT_WORLD") != "1" || flag.Lookup("test.bench").Value.String() != "") {
-		return code
+	bench := flag.Lookup("test.bench").Value.String() != ""
+	if os.Getenv(Variable) != "" || !all && (bench || os.Getenv("INGOT_WORLD") != "1") {
+		return m.Run()
 	}
 	sweep()
+	var others []func() outcome
 	for _, e := range []engine{postgres, mariadb} {
-		if c := runOn(m, e); c != 0 {
-			code = c
+		f := sync.OnceValue(func() outcome { return runOn(e) })
+		if !bench { // which would disturb each other
+			go f()
 		}
+		others = append(others, f)
+	}
+	code := m.Run()
+	for _, f := range others {
+		o := f()
+		_, _ = os.Stdout.Write(o.out) // nobody could be told
+		code = max(code, o.code)
 	}
 	return code
 }
 
-func runOn(m *testing.M, e engine) (code int) {
+// outcome is what a test process printed, and its exit code.
+type outcome struct {
+	out  []byte
+	code int
+}
+
+// runOn runs the tests of this process once more, on a server that is there for them.
+func runOn(e engine) outcome {
 	s, err := start(e)
 	defer s.stop()
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %v (tools/packages.sh test installs it)\n", e.name, err)
-		return 1
+		return outcome{fmt.Appendf(nil, "%s: %v (tools/packages.sh test installs it)\n", e.name, err), 1}
 	}
-	if err := os.Setenv(Variable, s.url); err != nil {
-		panic(err)
+	runtime.LockOSThread() // the process ends with this one, which means with its thread
+	defer runtime.UnlockOSThread()
+	c := exec.Command("/proc/self/exe", slices.DeleteFunc(slices.Clone(os.Args[1:]), func(arg string) bool {
+		return strings.HasPrefix(arg, "-test.testlogfile=")
+	})...)
+	c.Args[0], c.Env = os.Args[0], append(os.Environ(), Variable+"="+s.url)
+	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := c.CombinedOutput()
+	o := outcome{fmt.Appendf(nil, "the same on %s\n%s", e.name, out), 0}
+	if err != nil {
+		o.code = max(c.ProcessState.ExitCode(), 1)
+		o.out = fmt.Appendf(o.out, "%s: %v\n", e.name, err)
 	}
-	defer func() { _ = os.Unsetenv(Variable) }() // the name is a good one
-	fmt.Println("the same on", e.name)
-	return m.Run()
+	return o
 }
 
 // Address makes an empty database for this test, which goes with it, and gives its address.

@@ -18,7 +18,7 @@ import (
 
 func main() {
 	verbs := map[string]func([]string) int{"serve": serve, "dial": dial, "eat": eat, "eatlater": eatLater, "fork": fork, "fill": fill, "about": about,
-		"exit": exit, "cat": cat, "lines": lines, "flood": flood, "sleep": sleep, "orphans": orphans, "forbidden": forbidden, "touch": touch, "read": read}
+		"exit": exit, "cat": cat, "lines": lines, "flood": flood, "sleep": sleep, "crash": crash, "orphans": orphans, "forbidden": forbidden, "touch": touch, "read": read}
 	os.Exit(verbs[os.Args[1]](os.Args[2:]))
 }
 
@@ -165,6 +165,13 @@ func flood(a []string) int {
 		_, _ = io.WriteString(c, "hello")
 		_ = c.Close()
 	}
+}
+
+// crash says so and panics: crash MILLISECONDS.
+func crash(a []string) int {
+	time.Sleep(time.Duration(number(a[0])) * time.Millisecond)
+	fmt.Println("to crash")
+	panic("crashed")
 }
 
 func sleep([]string) int {
