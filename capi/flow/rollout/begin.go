@@ -33,7 +33,7 @@ func Fresh(p *app.Process, a *app.App, r *app.Revision) *app.Process {
 // Hold is how long a request for a deployment that is on its way waits for news. The CLI asks again only every 3 s.
 const Hold = 10 * time.Second
 
-// begins is how long a deployment counts as new.
+// begins is how long a deployment counts as new, or as continued just now.
 const begins = time.Second
 
 // News tells whether a deployment is to be shown to a client who has waited since it was as first: it does not move, or
@@ -43,5 +43,5 @@ func News(first, d *app.Deployment) bool {
 	if d.Value != app.Active || d.State == app.Paused || d.Reason != first.Reason || d.Error != first.Error {
 		return true
 	}
-	return d == first && First(d) < d.Target() && time.Since(d.CreatedAt.Time()) < begins
+	return d == first && First(d) < d.Target() && time.Since(d.Changed.Time()) < begins
 }

@@ -267,7 +267,7 @@ func TestNews(t *testing.T) {
 	} {
 		first := deployment(app.Rolling, 3, c.most)
 		first.Turn(app.Deploying)
-		first.CreatedAt = sql.At(time.Now().Add(-c.age))
+		first.Changed = sql.At(time.Now().Add(-c.age))
 		d := first
 		if c.then != nil {
 			later := *first
