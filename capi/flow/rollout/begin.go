@@ -37,7 +37,7 @@ const Hold = 10 * time.Second
 const begins = time.Second
 
 // News tells whether a deployment is to be shown to a client who has waited since it was as first: it does not move, or
-// its status is another. One of several steps is shown while it is new: who does not wait for all of them (--no-wait)
+// its status is another. One of several steps is shown while it is new or just continued: who does not wait for all of them (--no-wait)
 // learns from it where the first new instance is to be seen.
 func News(first, d *app.Deployment) bool {
 	if d.Value != app.Active || d.State == app.Paused || d.Reason != first.Reason || d.Error != first.Error {

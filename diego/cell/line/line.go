@@ -150,7 +150,11 @@ func (l *Log) Writer(source string, stderr bool) *Writer {
 
 // Write takes output as it comes, and then waits as the pace asks.
 func (w *Writer) Write(p []byte) (int, error) {
-	if n := w.shed(p); n < len(p) {
+	n := 0
+	if w.log.sheds {
+		n = w.shed(p)
+	}
+	if n < len(p) {
 		w.log.rest(w.take(p[n:]))
 	}
 	return len(p), nil
@@ -161,7 +165,7 @@ func (w *Writer) shed(p []byte) (n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch i := bytes.IndexByte(p, '\n'); {
-	case w.log.sheds && w.log.floods():
+	case w.log.floods():
 		w.flush()
 		n, w.cut = len(p), true
 	case w.cut && i < 0:
